@@ -1,0 +1,212 @@
+//! Reads the settings from their places and says what is wrong in words that help.
+
+use std::{
+    collections::HashSet,
+    env,
+    path::{Path, PathBuf},
+};
+
+use figment::{
+    Figment,
+    error::Kind,
+    providers::{Env, Format, Toml},
+};
+
+use super::{Settings, SettingsError, SourceSettings};
+use crate::domain::{Secret, SourceName};
+
+/// The file to read: `--config`, else `HELIOMETER_CONFIG`, else `./heliometer.toml`, which may be absent.
+///
+/// # Errors
+/// [`SettingsError::MissingFile`] when a file was named and is not there.
+pub fn config_path(from_command_line: Option<&Path>) -> Result<Option<PathBuf>, SettingsError> {
+    let named =
+        from_command_line.map(Path::to_path_buf).or_else(|| env::var_os("HELIOMETER_CONFIG").map(PathBuf::from));
+    match named {
+        Some(path) if path.exists() => Ok(Some(path)),
+        Some(path) => Err(SettingsError::MissingFile(path.display().to_string())),
+        None => Ok(Some(PathBuf::from("heliometer.toml")).filter(|path| path.exists())),
+    }
+}
+
+/// Reads all settings.
+///
+/// # Errors
+/// [`SettingsError`] for the first mistake found. Missing webhook secrets are no mistake here, since most commands
+/// need none: `serve` checks with [`Settings::require_sources`].
+pub fn load(config: Option<&Path>) -> Result<Settings, SettingsError> {
+    let mut figment = Figment::new();
+    if let Some(path) = config {
+        figment = figment.merge(Toml::file_exact(path));
+    }
+    figment = figment.merge(Env::prefixed("HELIOMETER__").split("__"));
+    let mut settings: Settings = figment.extract().map_err(explain)?;
+
+    if let Some(data_dir) = env::var_os("HELIOMETER_DATA_DIR").filter(|value| !value.is_empty()) {
+        settings.data_dir.0 = PathBuf::from(data_dir);
+    }
+    if let Ok(list) = env::var("HELICONE_WEBHOOK_SECRET") {
+        add_default_source(&mut settings, &list)?;
+    }
+    if settings.notifiers.slack_webhook_url.is_none()
+        && let Ok(url) = env::var("SLACK_WEBHOOK_URL")
+        && !url.is_empty()
+    {
+        settings.notifiers.slack_webhook_url = Some(Secret::new(url));
+    }
+    settings.check()?;
+    Ok(settings)
+}
+
+/// `HELICONE_WEBHOOK_SECRET` holds one secret, or several with commas while rotating.
+fn add_default_source(settings: &mut Settings, list: &str) -> Result<(), SettingsError> {
+    let name = SourceName::default();
+    if list.is_empty() || settings.sources.iter().any(|source| source.name == name) {
+        return Ok(());
+    }
+    let secrets = list
+        .split(',')
+        .map(|secret| {
+            Secret::resolve(secret.trim())
+                .map_err(|source| SettingsError::Secret { key: "HELICONE_WEBHOOK_SECRET".to_owned(), source })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    settings.sources.push(SourceSettings { name, secrets });
+    Ok(())
+}
+
+impl Settings {
+    /// Refuses to serve what nobody can sign for.
+    ///
+    /// # Errors
+    /// [`SettingsError::NoSecret`] when there is no source.
+    pub const fn require_sources(&self) -> Result<(), SettingsError> {
+        if self.sources.is_empty() { Err(SettingsError::NoSecret) } else { Ok(()) }
+    }
+
+    /// Checks what types alone cannot.
+    fn check(&self) -> Result<(), SettingsError> {
+        let mut names = HashSet::new();
+        for source in &self.sources {
+            if !names.insert(&source.name) {
+                return Err(SettingsError::DuplicateSource(source.name.to_string()));
+            }
+            if source.secrets.is_empty() {
+                return Err(SettingsError::Value {
+                    place: "settings".to_owned(),
+                    key: format!("sources.{}.secrets", source.name),
+                    message: "needs at least one secret".to_owned(),
+                });
+            }
+        }
+        let at_least_one: [(&str, u64); 9] = [
+            ("event_log.partitions", self.event_log.partitions.into()),
+            ("ingress.max_body_bytes", self.ingress.max_body_bytes as u64),
+            ("ingress.max_connections", self.ingress.max_connections as u64),
+            ("rate_limit.per_ip_per_second", self.rate_limit.per_ip_per_second.into()),
+            ("rate_limit.per_source_per_second", self.rate_limit.per_source_per_second.into()),
+            ("rate_limit.failed_signatures_per_15_minutes", self.rate_limit.failed_signatures_per_15_minutes.into()),
+            ("clickhouse.flush_rows", self.clickhouse.flush_rows as u64),
+            ("fetch.max_concurrent", self.fetch.max_concurrent as u64),
+            ("fetch.max_attempts", self.fetch.max_attempts.into()),
+        ];
+        for (key, value) in at_least_one {
+            if value == 0 {
+                return Err(SettingsError::Value {
+                    place: "settings".to_owned(),
+                    key: key.to_owned(),
+                    message: "must be at least 1".to_owned(),
+                });
+            }
+        }
+        if self.ingress.max_in_flight_bytes < self.ingress.max_body_bytes {
+            return Err(SettingsError::Value {
+                place: "settings".to_owned(),
+                key: "ingress.max_in_flight_bytes".to_owned(),
+                message: "must not be below ingress.max_body_bytes".to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Turns figment's error into one that names the place, the key and the nearest known key.
+fn explain(error: figment::Error) -> SettingsError {
+    let place = error.metadata.as_ref().map_or_else(
+        || "settings".to_owned(),
+        |metadata| match metadata.source.as_ref() {
+            Some(figment::Source::File(path)) => path.display().to_string(),
+            _ => "environment (HELIOMETER__…)".to_owned(),
+        },
+    );
+    let path = error.path.join(".");
+    match error.kind {
+        Kind::UnknownField(field, known) => {
+            let nearest = known
+                .iter()
+                .map(|name| (strsim::damerau_levenshtein(name, &field), *name))
+                .min()
+                .filter(|(distance, name)| *distance <= name.len().max(field.len()) / 2);
+            let dotted = |name: &str| {
+                let parent = path.strip_suffix(field.as_str()).unwrap_or(&path).trim_end_matches('.');
+                if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
+            };
+            SettingsError::UnknownKey {
+                place,
+                key: dotted(&field),
+                suggestion: nearest.map(|(_, name)| format!(", did you mean `{}`?", dotted(name))).unwrap_or_default(),
+                known: known.join(", "),
+            }
+        }
+        kind => SettingsError::Value { place, key: path, message: kind.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str) -> Result<Settings, SettingsError> {
+        let file = tempfile::NamedTempFile::new().expect("temporary file");
+        std::fs::write(file.path(), text).expect("write");
+        load(Some(file.path()))
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest() {
+        for (text, expected) in [
+            ("[ingress]\nlisten_adress = 1", "unknown key `ingress.listen_adress`"),
+            ("[ingres]\nlisten = 1", "did you mean `ingress`?"),
+            ("[clickhouse]\nflush_interval = 1", "did you mean `clickhouse.flush_interval_ms`?"),
+        ] {
+            let message = load_text(text).expect_err(text).to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_key() {
+        let message = load_text("[clickhouse]\nhttp_port = \"x\"").expect_err("wrong type").to_string();
+        assert!(message.contains("clickhouse.http_port"), "{message}");
+        let message = load_text("[ingress]\ntls = \"on\"").expect_err("wrong word").to_string();
+        assert!(message.contains("ingress.tls") && message.contains("self-signed"), "{message}");
+    }
+
+    #[test]
+    fn an_empty_secret_is_refused_without_being_shown() {
+        let message = load_text("[[sources]]\nname = \"a\"\nsecrets = [\"\"]").expect_err("empty").to_string();
+        assert!(message.contains("the secret is empty"), "{message}");
+    }
+
+    #[test]
+    fn sources_are_named_once() {
+        let text = "[[sources]]\nname = \"a\"\nsecrets = [\"x\"]\n[[sources]]\nname = \"a\"\nsecrets = [\"y\"]";
+        assert!(matches!(load_text(text), Err(SettingsError::DuplicateSource(name)) if name == "a"));
+    }
+
+    #[test]
+    fn tls_takes_files() {
+        let settings = load_text("[ingress]\ntls = { cert_file = \"c\", key_file = \"k\" }").expect("valid");
+        assert_eq!(settings.ingress.tls, super::super::TlsMode::Files { cert_file: "c".into(), key_file: "k".into() });
+    }
+}

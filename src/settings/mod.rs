@@ -1,0 +1,13 @@
+//! Settings: defaults, then `heliometer.toml`, then `HELIOMETER__SECTION__KEY`, then the few variables that
+//! every installation sets (`HELICONE_WEBHOOK_SECRET`, `SLACK_WEBHOOK_URL`, `HELIOMETER_DATA_DIR`).
+
+mod error;
+mod load;
+mod sections;
+
+pub use error::SettingsError;
+pub use load::{config_path, load};
+pub use sections::{
+    AdminSettings, AlertSettings, ClickHouseSettings, EventLogSettings, FetchSettings, IngressSettings, LimitSettings,
+    LogFormat, NotifierSettings, RateLimitSettings, Settings, SourceSettings, TelemetrySettings, TlsMode,
+};

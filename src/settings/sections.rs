@@ -1,0 +1,411 @@
+//! Every setting with its default and its unit. The README's table is made from these comments.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+use crate::{
+    alert::RuleSettings,
+    domain::{Secret, SourceName},
+};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where the embedded event log, the embedded ClickHouse and the certificate live. `HELIOMETER_DATA_DIR`.
+    pub data_dir: DataDir,
+    /// The webhook listener.
+    pub ingress: IngressSettings,
+    /// Metrics and the live page.
+    pub admin: AdminSettings,
+    /// Who may send how much.
+    pub rate_limit: RateLimitSettings,
+    /// Senders and their signing secrets.
+    pub sources: Vec<SourceSettings>,
+    /// Kafka, or the embedded log.
+    pub event_log: EventLogSettings,
+    /// A ClickHouse server, or the embedded engine.
+    pub clickhouse: ClickHouseSettings,
+    /// Fetching `request_response_url`.
+    pub fetch: FetchSettings,
+    /// Alert rules and their evaluation.
+    pub alerts: AlertSettings,
+    /// Where alerts go.
+    pub notifiers: NotifierSettings,
+    /// Bounds on memory and judgement.
+    pub limits: LimitSettings,
+    /// Logs.
+    pub telemetry: TelemetrySettings,
+}
+
+/// A directory, `./data` unless set.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct DataDir(pub PathBuf);
+
+impl Default for DataDir {
+    fn default() -> Self {
+        Self(PathBuf::from("./data"))
+    }
+}
+
+impl std::ops::Deref for DataDir {
+    type Target = std::path::Path;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// `[ingress]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngressSettings {
+    /// Address and port of the webhook listener; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// `"self-signed"`, `"off"` (behind a proxy that ends TLS), or `{ cert_file = "…", key_file = "…" }`.
+    pub tls: TlsMode,
+    /// A larger body is answered 413. Helicone does not cut bodies, so images make them large.
+    pub max_body_bytes: usize,
+    /// Bodies being received at once, in bytes: bounds the memory of the ingress.
+    pub max_in_flight_bytes: usize,
+    /// Connections open at once; further ones wait in the kernel's queue.
+    pub max_connections: usize,
+    /// A body that takes longer is answered 408.
+    pub body_timeout_ms: u64,
+    /// Request line and headers must arrive within this.
+    pub header_timeout_ms: u64,
+    /// The durable append must finish within this, else 503.
+    pub append_timeout_ms: u64,
+    /// Networks of proxies whose `X-Forwarded-For` is believed, as CIDR; the client's IP is the first hop outside them.
+    pub trusted_proxies: Vec<String>,
+}
+
+impl Default for IngressSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8443)),
+            tls: TlsMode::SelfSigned,
+            max_body_bytes: 32 * 1024 * 1024,
+            max_in_flight_bytes: 256 * 1024 * 1024,
+            max_connections: 4096,
+            body_timeout_ms: 30_000,
+            header_timeout_ms: 10_000,
+            append_timeout_ms: 10_000,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+/// How the ingress speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// A certificate made at first start and kept in the data directory.
+    SelfSigned,
+    /// Plain HTTP.
+    Off,
+    /// Files in PEM, read again when they change.
+    Files {
+        /// The certificate chain.
+        cert_file: PathBuf,
+        /// Its private key.
+        key_file: PathBuf,
+    },
+}
+
+impl<'de> Deserialize<'de> for TlsMode {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Files {
+            cert_file: PathBuf,
+            key_file: PathBuf,
+        }
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Word(String),
+            Files(Files),
+        }
+        match Either::deserialize(deserializer) {
+            Ok(Either::Word(word)) if word == "self-signed" => Ok(Self::SelfSigned),
+            Ok(Either::Word(word)) if word == "off" => Ok(Self::Off),
+            Ok(Either::Files(Files { cert_file, key_file })) => Ok(Self::Files { cert_file, key_file }),
+            _ => Err(serde::de::Error::custom(
+                "must be \"self-signed\", \"off\" or { cert_file = \"…\", key_file = \"…\" }",
+            )),
+        }
+    }
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminSettings {
+    /// Address of `/metrics`, `/healthz`, `/readyz` and the live page; port 0 takes any free one.
+    pub listen: SocketAddr,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
+}
+
+/// `[rate_limit]`: high by default, since Helicone never retries what it is told to retry later.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimitSettings {
+    /// Webhooks a second from one client IP (a /64 in IPv6); bursts of twice as many pass.
+    pub per_ip_per_second: u32,
+    /// Webhooks a second for one source; bursts of twice as many pass.
+    pub per_source_per_second: u32,
+    /// Wrong signatures from one client IP before they are answered 429. A right signature always passes.
+    pub failed_signatures_per_15_minutes: u32,
+}
+
+impl Default for RateLimitSettings {
+    fn default() -> Self {
+        Self { per_ip_per_second: 10_000, per_source_per_second: 20_000, failed_signatures_per_15_minutes: 100 }
+    }
+}
+
+/// One of `[[sources]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSettings {
+    /// The name in `POST /webhook/{source}`, in tables and in metrics.
+    pub name: SourceName,
+    /// Any of these may have signed; two while rotating.
+    pub secrets: Vec<Secret>,
+}
+
+/// `[event_log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventLogSettings {
+    /// Kafka brokers as `host:port`; none means the embedded log.
+    pub brokers: Vec<String>,
+    /// Partitions of each topic; fixed once the topic exists.
+    pub partitions: u16,
+    /// Segments of the embedded log are deleted once consumed and older than this.
+    pub retention_hours: u64,
+    /// A segment of the embedded log is closed at this size.
+    pub segment_bytes: u64,
+    /// The embedded log refuses records (503) past this size on disk.
+    pub max_disk_bytes: u64,
+    /// Larger records are refused.
+    pub max_record_bytes: usize,
+}
+
+impl Default for EventLogSettings {
+    fn default() -> Self {
+        Self {
+            brokers: Vec::new(),
+            partitions: 4,
+            retention_hours: 72,
+            segment_bytes: 256 * 1024 * 1024,
+            max_disk_bytes: 64 * 1024 * 1024 * 1024,
+            max_record_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// `[clickhouse]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClickHouseSettings {
+    /// `http(s)://host:port` of a server; empty means the embedded engine.
+    pub url: String,
+    /// The database that holds everything.
+    pub database: String,
+    /// User of a server.
+    pub user: String,
+    /// Password of a server.
+    pub password: Option<Secret>,
+    /// User with read-only rights on a server, for `heliometer sql`; the embedded engine makes its own.
+    pub reader_user: String,
+    /// Password of that user.
+    pub reader_password: Option<Secret>,
+    /// HTTP port of the embedded engine on 127.0.0.1; 0 takes any free one.
+    pub http_port: u16,
+    /// Native-protocol port of the embedded engine on 127.0.0.1; 0 takes any free one.
+    pub tcp_port: u16,
+    /// `libchdb.so`; empty looks beside the program, in `./engine` and in the user's cache directory.
+    pub engine_library: PathBuf,
+    /// Memory the embedded engine may use for queries, in bytes.
+    pub engine_max_memory_bytes: u64,
+    /// Rows wait at most this long for their batch.
+    pub flush_interval_ms: u64,
+    /// A batch is inserted at once when it has this many rows.
+    pub flush_rows: usize,
+    /// An insert or query that takes longer is given up and tried again.
+    pub timeout_ms: u64,
+    /// Apply migrations when `serve` starts.
+    pub migrate_on_start: bool,
+}
+
+impl Default for ClickHouseSettings {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            database: "heliometer".to_owned(),
+            user: "default".to_owned(),
+            password: None,
+            reader_user: String::new(),
+            reader_password: None,
+            http_port: 8123,
+            tcp_port: 9000,
+            engine_library: PathBuf::new(),
+            engine_max_memory_bytes: 4 * 1024 * 1024 * 1024,
+            flush_interval_ms: 500,
+            flush_rows: 20_000,
+            timeout_ms: 30_000,
+            migrate_on_start: true,
+        }
+    }
+}
+
+/// `[fetch]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FetchSettings {
+    /// Fetch at all. Off, everything comes from the payload.
+    pub enabled: bool,
+    /// Accept `http://` URLs (a self-hosted Helicone with MinIO).
+    pub allow_http: bool,
+    /// Private or loopback networks that may be fetched from, as CIDR.
+    pub allow_private_cidrs: Vec<String>,
+    /// Fetches at once.
+    pub max_concurrent: usize,
+    /// Attempts per object.
+    pub max_attempts: u32,
+    /// One attempt must finish within this.
+    pub attempt_timeout_ms: u64,
+    /// All attempts together must finish within this; then the row is written from the payload alone.
+    pub total_timeout_ms: u64,
+    /// An object is read up to this size after decompression.
+    pub max_object_bytes: usize,
+}
+
+impl Default for FetchSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            allow_http: false,
+            allow_private_cidrs: Vec::new(),
+            max_concurrent: 64,
+            max_attempts: 3,
+            attempt_timeout_ms: 1_500,
+            total_timeout_ms: 2_500,
+            max_object_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// `[alerts]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AlertSettings {
+    /// Rules are evaluated at least this often, and after every rollup pass that changed something.
+    pub evaluate_every_ms: u64,
+    /// `[[alerts.rules]]`
+    pub rules: Vec<RuleSettings>,
+    /// A page to link to from messages, for example the Grafana dashboard.
+    pub dashboard_url: String,
+}
+
+impl Default for AlertSettings {
+    fn default() -> Self {
+        Self { evaluate_every_ms: 1_000, rules: Vec::new(), dashboard_url: String::new() }
+    }
+}
+
+/// `[notifiers]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NotifierSettings {
+    /// Slack incoming webhook. `SLACK_WEBHOOK_URL`.
+    pub slack_webhook_url: Option<Secret>,
+    /// One delivery attempt must finish within this.
+    pub timeout_ms: u64,
+    /// Deliveries are tried again with backoff for this long.
+    pub retry_for_hours: u64,
+}
+
+impl Default for NotifierSettings {
+    fn default() -> Self {
+        Self { slack_webhook_url: None, timeout_ms: 10_000, retry_for_hours: 24 }
+    }
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Records being worked on at once by the consumer.
+    pub max_in_flight_records: usize,
+    /// Bytes of records being worked on at once by the consumer.
+    pub max_in_flight_bytes: usize,
+    /// Recent request ids kept in memory, in all; older ones are looked up in ClickHouse.
+    pub dedupe_max_ids: usize,
+    /// A request is inefficient when prompt tokens / completion tokens is above this.
+    pub max_token_ratio: f64,
+    /// At shutdown, unfinished work is given this long.
+    pub shutdown_timeout_ms: u64,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            max_in_flight_records: 20_000,
+            max_in_flight_bytes: 256 * 1024 * 1024,
+            dedupe_max_ids: 2_000_000,
+            max_token_ratio: 10.0,
+            shutdown_timeout_ms: 20_000,
+        }
+    }
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetrySettings {
+    /// `"auto"` (pretty on a terminal, JSON elsewhere), `"json"` or `"pretty"`.
+    pub log_format: LogFormat,
+    /// A filter such as `info` or `heliometer=debug`.
+    pub log_filter: String,
+}
+
+impl Default for TelemetrySettings {
+    fn default() -> Self {
+        Self { log_format: LogFormat::Auto, log_filter: "info".to_owned() }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+impl ClickHouseSettings {
+    /// Whether the engine is started as a child process.
+    #[must_use]
+    pub const fn is_embedded(&self) -> bool {
+        self.url.is_empty()
+    }
+
+    /// [`Self::timeout_ms`].
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
