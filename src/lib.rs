@@ -7,3 +7,4 @@ pub mod alert;
 pub mod domain;
 pub mod event_log;
 pub mod settings;
+pub mod simulator;
