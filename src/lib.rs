@@ -4,6 +4,7 @@
 //! `ingress` → `event_log` → `consumer` → (`fetch`, `usage`, `pricing`) → `store` → `alert` → `notify`.
 
 pub mod alert;
+pub mod command;
 pub mod domain;
 pub mod event_log;
 pub mod settings;

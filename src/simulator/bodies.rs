@@ -33,14 +33,58 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 const WORDS: &[&str] = &[
-    "invoice", "please", "the", "and", "a", "of", "to", "summarize", "following", "customer", "contract", "with",
-    "terms", "in", "three", "points", "then", "translate", "it", "for", "our", "team", "Berlin", "shipment", "order",
-    "status", "refund", "policy", "is", "that", "which", "deadline", "quarter", "report", "numbers", "are", "final",
+    "invoice",
+    "please",
+    "the",
+    "and",
+    "a",
+    "of",
+    "to",
+    "summarize",
+    "following",
+    "customer",
+    "contract",
+    "with",
+    "terms",
+    "in",
+    "three",
+    "points",
+    "then",
+    "translate",
+    "it",
+    "for",
+    "our",
+    "team",
+    "Berlin",
+    "shipment",
+    "order",
+    "status",
+    "refund",
+    "policy",
+    "is",
+    "that",
+    "which",
+    "deadline",
+    "quarter",
+    "report",
+    "numbers",
+    "are",
+    "final",
 ];
 
 /// Already escaped, as `JSON.stringify` would.
-const ODD_WORDS: &[&str] =
-    &["\\ud800", "\\udc00\\ud83d", "\\u0000", "😀", "é", "日本語", "</script>", "\\\"quoted\\\"", "line\\nbreak", "\u{2028}"];
+const ODD_WORDS: &[&str] = &[
+    "\\ud800",
+    "\\udc00\\ud83d",
+    "\\u0000",
+    "😀",
+    "é",
+    "日本語",
+    "</script>",
+    "\\\"quoted\\\"",
+    "line\\nbreak",
+    "\u{2028}",
+];
 
 /// Words of escaped text, each with the space before it.
 fn words(random: &mut Random, count: u64, odd: bool) -> Vec<String> {
@@ -70,7 +114,10 @@ impl Bodies {
         match event.kind {
             Kind::WithoutMetadata => return Self { request: "{}".to_owned(), response: "{}".to_owned() },
             Kind::WithoutData => {
-                return Self { request: r#"{"question":"ready?"}"#.to_owned(), response: r#"{"text":"yes"}"#.to_owned() };
+                return Self {
+                    request: r#"{"question":"ready?"}"#.to_owned(),
+                    response: r#"{"text":"yes"}"#.to_owned(),
+                };
             }
             _ => {}
         }
@@ -186,8 +233,7 @@ fn usage(shape: Shape, provider: &str, tokens: &Tokens) -> String {
         Shape::Gemini => {
             let cached =
                 if cache_read > 0 { format!(r#","cachedContentTokenCount":{cache_read}"#) } else { String::new() };
-            let thoughts =
-                if reasoning > 0 { format!(r#","thoughtsTokenCount":{reasoning}"#) } else { String::new() };
+            let thoughts = if reasoning > 0 { format!(r#","thoughtsTokenCount":{reasoning}"#) } else { String::new() };
             format!(
                 r#"{{"promptTokenCount":{},"candidatesTokenCount":{},"totalTokenCount":{}{cached}{thoughts}}}"#,
                 prompt + cache_read,
@@ -195,25 +241,23 @@ fn usage(shape: Shape, provider: &str, tokens: &Tokens) -> String {
                 prompt + cache_read + completion
             )
         }
-        Shape::Bedrock => format!(
-            r#"{{"inputTokens":{prompt},"outputTokens":{completion},"totalTokens":{}}}"#,
-            prompt + completion
-        ),
+        Shape::Bedrock => {
+            format!(r#"{{"inputTokens":{prompt},"outputTokens":{completion},"totalTokens":{}}}"#, prompt + completion)
+        }
     }
 }
 
 /// Helicone's merge of the chunks, and the chunks.
 fn openai_stream(event: &Event, values: &[(&str, &str)], answer: &[String]) -> String {
-    let head = fill(
-        r#""id":"chatcmpl-$id","object":"chat.completion.chunk","created":$created,"model":"$model""#,
-        values,
-    );
+    let head =
+        fill(r#""id":"chatcmpl-$id","object":"chat.completion.chunk","created":$created,"model":"$model""#, values);
     let usage = match (event.kind, event.model.shape) {
         (Kind::StreamWithoutUsage, _) => String::new(),
         (_, Shape::Groq) => fill(r#","x_groq":{"id":"req_$id","usage":$usage}"#, values),
         _ => fill(r#","usage":$usage"#, values),
     };
-    let mut chunks = vec![format!(r#"{{{head},"choices":[{{"index":0,"delta":{{"role":"assistant","content":""}}}}]}}"#)];
+    let mut chunks =
+        vec![format!(r#"{{{head},"choices":[{{"index":0,"delta":{{"role":"assistant","content":""}}}}]}}"#)];
     for piece in answer.chunks(8) {
         chunks.push(format!(r#"{{{head},"choices":[{{"index":0,"delta":{{"content":"{}"}}}}]}}"#, piece.concat()));
     }
@@ -248,7 +292,8 @@ fn anthropic_stream(message: &str, values: &[(&str, &str)], answer: &[String]) -
 /// A refusal, in the provider's words. Every fifth is a proxy's page.
 fn error(event: &Event) -> String {
     if event.number % 5 == 0 {
-        return r#"{"error":"HTML response detected:","html_response":"<html><body>Bad gateway</body></html>"}"#.to_owned();
+        return r#"{"error":"HTML response detected:","html_response":"<html><body>Bad gateway</body></html>"}"#
+            .to_owned();
     }
     match event.model.shape {
         Shape::OpenAi | Shape::Groq => {

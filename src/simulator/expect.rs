@@ -263,10 +263,6 @@ impl Ledger {
         Recorded::Expected
     }
 
-    pub(super) const fn accepted(&self) -> u64 {
-        self.accepted
-    }
-
     /// The totals so far.
     pub(super) fn totals(&self, seed: u64, source: &str, sent: u64, uncertain: u64) -> ExpectedTotals {
         ExpectedTotals {
@@ -362,20 +358,22 @@ mod tests {
         let by_model: Vec<_> =
             totals.by_model.iter().map(|m| (m.model.as_str(), m.provider.as_str(), row(&m.sums))).collect();
         let nothing = usd("0.000000000000");
-        assert_eq!(by_model, [
-            ("", "", (1, 0, nothing.clone(), 0, 0)),
-            ("", "OPENAI", (1, 0, nothing.clone(), 0, 0)),
-            ("anthropic.claude-3-5-sonnet-20241022-v2", "AWS", (1, 0, nothing.clone(), 30, 628)),
-            ("ft:gpt-4o-mini-2024-07-18:acme::9XyZ", "OPENAI", (1, 0, nothing.clone(), 40, 2)),
-            ("gpt-4o", "OPENAI", (1, 0, nothing.clone(), 0, 0)),
-            ("gpt-4o-2024-08-06", "OPENAI", (3, 2, usd("0.000525000000"), 110, 25)),
-        ]);
+        assert_eq!(
+            by_model,
+            [
+                ("", "", (1, 0, nothing.clone(), 0, 0)),
+                ("", "OPENAI", (1, 0, nothing.clone(), 0, 0)),
+                ("anthropic.claude-3-5-sonnet-20241022-v2", "AWS", (1, 0, nothing.clone(), 30, 628)),
+                ("ft:gpt-4o-mini-2024-07-18:acme::9XyZ", "OPENAI", (1, 0, nothing.clone(), 40, 2)),
+                ("gpt-4o", "OPENAI", (1, 0, nothing.clone(), 0, 0)),
+                ("gpt-4o-2024-08-06", "OPENAI", (3, 2, usd("0.000525000000"), 110, 25)),
+            ]
+        );
         let user_a: Vec<_> = totals.by_user.iter().filter(|u| u.user_id == "a").map(|u| row(&u.sums)).collect();
-        assert_eq!(user_a, [
-            (1, 0, nothing.clone(), 40, 2),
-            (1, 0, nothing, 0, 0),
-            (2, 1, usd("0.000450000000"), 100, 20),
-        ]);
+        assert_eq!(
+            user_a,
+            [(1, 0, nothing.clone(), 40, 2), (1, 0, nothing, 0, 0), (2, 1, usd("0.000450000000"), 100, 20),]
+        );
     }
 
     #[test]

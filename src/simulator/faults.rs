@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_misspelt_fault_is_told_its_neighbour() {
-        let message = "storage-40=1".parse::<Faults>().expect_err("unknown").to_string();
+        let message = "storage_404=1".parse::<Faults>().expect_err("unknown").to_string();
         assert!(message.contains("did you mean `storage-404`?"), "{message}");
         let message = "duplicate=1".parse::<Faults>().expect_err("unknown").to_string();
         assert!(message.contains("did you mean `duplicates`?"), "{message}");

@@ -128,9 +128,8 @@ mod tests {
     #[test]
     fn signs_the_real_samples_as_helicone_did() {
         let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/samples");
-        let list = fs::read_to_string(samples.join("signatures.json")).expect(
-            "the real samples belong beside this checkout, in ../shared/samples: link or copy them there",
-        );
+        let list = fs::read_to_string(samples.join("signatures.json"))
+            .expect("the real samples belong beside this checkout, in ../shared/samples: link or copy them there");
         let list: HashMap<String, Signed> = serde_json::from_str(&list).expect("a map of names");
         assert!(list.len() > 15, "only {} samples", list.len());
         for (name, Signed { secret, signature }) in list {

@@ -146,6 +146,14 @@ impl Plan {
         }
     }
 
+    /// How many events later an event is sent again, if it is. The test button, and what is refused, comes once.
+    pub(super) fn duplicate_distance(&self, number: u64) -> Option<u64> {
+        let distance = self.faults().duplicate_distance(self.seed(), number)?;
+        let is_counted = self.faults().delivery(self.seed(), number).is_none()
+            && Event::new(self.seed(), number).kind != Kind::TestButton;
+        is_counted.then_some(distance)
+    }
+
     /// Whether a receiver that fetches everything gets this event's object in the end.
     pub(super) fn is_fetchable(&self, number: u64) -> bool {
         let kind = Event::new(self.seed(), number).kind;
@@ -276,9 +284,9 @@ pub(super) mod tests {
     #[test]
     fn the_storage_gives_what_the_url_signs_for_and_nothing_else() {
         let plan = plan(4, 50, "");
-        let event = (0..).map(|number| plan.event(number, NOW)).find(|event| {
-            matches!(event.expectation, Expectation::Counted(_)) && url_of(event).is_some()
-        });
+        let event = (0..)
+            .map(|number| plan.event(number, NOW))
+            .find(|event| matches!(event.expectation, Expectation::Counted(_)) && url_of(event).is_some());
         let event = event.expect("most events have an object");
         let url = url_of(&event).expect("has one");
         assert_eq!(url.expires_at(UtcMillis(0)).0, 1_795_384_998_000 + 86_400_000);

@@ -139,7 +139,7 @@ mod tests {
         let mut again = Random::new(1, 2, Stream::Facts);
         assert_eq!(first, [again.bits(), again.bits()]);
         assert_ne!(first[0], Random::new(1, 2, Stream::Text).bits());
-        assert_eq!(request_id(1, 0).to_string(), "REQUEST_ID_1_0");
+        assert_eq!(request_id(1, 0).to_string(), "36f63937-88a7-4d7f-be43-e959e6720e70");
     }
 
     #[test]
