@@ -113,8 +113,11 @@ impl SimulateError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Unexpected(_) | Self::Write { .. } | Self::Print(_) | Self::Seed(_) => 1,
-            Self::Simulator(SimulatorError::Client(_) | SimulatorError::StorageListen { .. }) => 1,
+            Self::Unexpected(_)
+            | Self::Write { .. }
+            | Self::Print(_)
+            | Self::Seed(_)
+            | Self::Simulator(SimulatorError::Client(_) | SimulatorError::StorageListen { .. }) => 1,
             Self::Simulator(_) | Self::Secret { .. } => 2,
         }
     }

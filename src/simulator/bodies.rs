@@ -291,7 +291,7 @@ fn anthropic_stream(message: &str, values: &[(&str, &str)], answer: &[String]) -
 
 /// A refusal, in the provider's words. Every fifth is a proxy's page.
 fn error(event: &Event) -> String {
-    if event.number % 5 == 0 {
+    if event.number.is_multiple_of(5) {
         return r#"{"error":"HTML response detected:","html_response":"<html><body>Bad gateway</body></html>"}"#
             .to_owned();
     }

@@ -5,9 +5,9 @@ use super::random::Random;
 /// How a provider writes its requests and responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// OpenAI's chat completions, also spoken by Azure, DeepSeek and Mistral.
+    /// `OpenAI`'s chat completions, also spoken by Azure, `DeepSeek` and Mistral.
     OpenAi,
-    /// As OpenAI, with the usage of a stream under `x_groq`.
+    /// As `OpenAI`, with the usage of a stream under `x_groq`.
     Groq,
     /// Anthropic's messages.
     Anthropic,
@@ -48,6 +48,7 @@ pub(super) struct Price {
     pub(super) cache_write: u64,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a word for the table below, where models without a price say `None`")]
 const fn price(prompt: u64, completion: u64, cache_read: u64, cache_write: u64) -> Option<Price> {
     Some(Price { prompt, completion, cache_read, cache_write })
 }

@@ -10,7 +10,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -144,7 +147,9 @@ pub async fn run(
 
     let (told, teller) = (Arc::clone(&sender), Arc::clone(&storage));
     let ticker_sink = Arc::clone(&sink);
-    let ticker = tokio::spawn(async move {
+    // A set ends its tasks when it is dropped, also when the whole run is.
+    let mut ticker = JoinSet::new();
+    ticker.spawn(async move {
         loop {
             sleep(PROGRESS_INTERVAL).await;
             ticker_sink.progress(told.progress(&teller));
@@ -155,7 +160,7 @@ pub async fn run(
     let rate_per_second = NonZeroU32::new(options.rate_per_second);
     tally.send_all(&sender, clock.as_ref(), rate_per_second, options.concurrency).await;
     let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    ticker.abort();
+    drop(ticker);
 
     let was_stopped = stop.is_cancelled();
     if !was_stopped {

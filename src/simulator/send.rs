@@ -14,7 +14,7 @@ use reqwest::{Client, header};
 use tokio::{
     sync::Semaphore,
     task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -117,22 +117,23 @@ impl Tally {
                 delivered
             });
         }
+        let grace = async {
+            sender.stop.cancelled().await;
+            sleep(STOP_GRACE).await;
+        };
+        tokio::pin!(grace);
+        let mut is_given_up = false;
         loop {
             let finished = tokio::select! {
                 finished = deliveries.join_next() => finished,
-                () = sender.stop.cancelled() => {
-                    let grace = timeout(STOP_GRACE, deliveries.join_next()).await;
-                    if grace.is_err() {
-                        deliveries.abort_all();
-                    }
-                    grace.unwrap_or(None)
+                () = &mut grace, if !is_given_up => {
+                    is_given_up = true;
+                    deliveries.abort_all();
+                    continue;
                 }
             };
-            match finished {
-                Some(finished) => self.finish(sender, finished.ok()),
-                None if deliveries.is_empty() => break,
-                None => {}
-            }
+            let Some(finished) = finished else { break };
+            self.finish(sender, finished.ok());
         }
     }
 
