@@ -7,5 +7,7 @@ pub mod alert;
 pub mod command;
 pub mod domain;
 pub mod event_log;
+pub mod payload;
 pub mod settings;
 pub mod simulator;
+pub mod telemetry;

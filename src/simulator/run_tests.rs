@@ -154,6 +154,38 @@ async fn what_is_refused_for_now_is_sent_again() {
 }
 
 #[tokio::test]
+async fn a_self_signed_certificate_is_no_obstacle_on_loopback() {
+    client::install_crypto_provider();
+    let made = rcgen::generate_simple_self_signed(vec!["elsewhere.example".to_owned()]).expect("a certificate");
+    let (certificate, key) = (made.cert.pem().into_bytes(), made.signing_key.serialize_pem().into_bytes());
+    let tls = axum_server::tls_rustls::RustlsConfig::from_pem(certificate, key).await.expect("usable");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("a socket");
+    let url = Url::parse(&format!("https://{}", listener.local_addr().expect("bound"))).expect("valid");
+    let seen = Shared::default();
+    let router = Router::new().route("/webhook", post(receive)).with_state(Arc::clone(&seen));
+    let server = axum_server::from_tcp_rustls(listener, tls).expect("listens");
+    tokio::spawn(server.serve(router.into_make_service()));
+    let report = run_to_end(RunOptions { rate_per_second: 100, ..options(url, 30, "") }).await;
+    assert!(report.unexpected.is_empty(), "{:?}", report.unexpected);
+    assert_eq!(report.totals.accepted, seen.lock().expect("not poisoned").deliveries);
+    assert!(report.elapsed_ms >= 290, "30 events at 100 per second took {} ms", report.elapsed_ms);
+}
+
+#[tokio::test]
+async fn nobody_listening_is_reported() {
+    let url = Url::parse("http://127.0.0.1:1").expect("valid");
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(run(options(url, 5, ""), Arc::new(SystemClock), Arc::new(NoProgress), stop.clone()));
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    stop.cancel();
+    let report = running.await.expect("no panic").expect("runs");
+    assert_eq!(report.unexpected.into_iter().collect::<Vec<_>>(), [("no answer instead of 200".to_owned(), 5)]);
+    assert_eq!((report.totals.accepted, report.totals.uncertain), (0, 0));
+    assert!(report.retries >= 5);
+}
+
+#[tokio::test]
 async fn another_secret_is_reported_and_not_expected() {
     let (url, _) = receiver(0).await;
     let report = run_to_end(RunOptions { secret: Secret::new("other"), ..options(url, 20, "") }).await;
