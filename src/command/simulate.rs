@@ -249,7 +249,8 @@ fn print_report(out: &mut dyn Write, report: &Report, expect_path: Option<&Path>
 struct Display {
     count: u64,
     bar: Option<ProgressBar>,
-    last_line: Mutex<Instant>,
+    /// When a line was last told, and which.
+    last_line: Mutex<(Instant, String)>,
 }
 
 impl Display {
@@ -258,7 +259,7 @@ impl Display {
             let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec} {msg}");
             ProgressBar::new(count).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        Self { count, bar, last_line: Mutex::new(Instant::now()) }
+        Self { count, bar, last_line: Mutex::new((Instant::now(), String::new())) }
     }
 
     fn line(&self, line: &str) {
@@ -291,13 +292,14 @@ impl ProgressSink for Display {
             bar.set_message(format!("{fetched} fetched, {retries} retries{waiting}"));
             return;
         }
-        let mut last_line = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_lingering || last_line.elapsed() >= LINE_INTERVAL {
-            *last_line = Instant::now();
-            self.line(&format!(
-                "sent {sent} of {}, answered {finished}, {fetched} fetched, {retries} retries{waiting}",
-                self.count
-            ));
+        let line = format!(
+            "sent {sent} deliveries of {} events, answered {finished}, {fetched} fetched, {retries} retries{waiting}",
+            self.count
+        );
+        let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.1 != line && (is_lingering || last.0.elapsed() >= LINE_INTERVAL) {
+            self.line(&line);
+            *last = (Instant::now(), line);
         }
     }
 }
