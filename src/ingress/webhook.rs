@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
-    extract::{OriginalUri, Path, Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -107,8 +107,8 @@ impl Ingress {
     /// All routes.
     pub(super) fn router(self: Arc<Self>) -> Router {
         Router::new()
-            .route("/webhook", post(webhook).fallback(method_not_allowed))
-            .route("/webhook/{source}", post(webhook).fallback(method_not_allowed))
+            .route("/webhook", post(default_source).fallback(method_not_allowed))
+            .route("/webhook/{source}", post(named_source).fallback(method_not_allowed))
             .route("/healthz", get(healthz).fallback(method_not_allowed))
             .route("/readyz", get(readyz).fallback(method_not_allowed))
             .fallback(unknown_path)
@@ -213,19 +213,27 @@ fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-async fn webhook(
+async fn default_source(
     State(ingress): State<Arc<Ingress>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    // Fails on the route without a name, and on a name that is no UTF-8.
-    name: Option<Path<String>>,
-    OriginalUri(uri): OriginalUri,
+    Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    let source = match &name {
-        Some(Path(name)) => ingress.sources.get(name),
-        None if uri.path() == "/webhook" => ingress.sources.get(SourceName::default().as_str()),
-        None => None,
-    };
+    answer(&ingress, SourceName::default().as_str(), peer, request).await
+}
+
+async fn named_source(
+    State(ingress): State<Arc<Ingress>>,
+    Extension(peer): Extension<Peer>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    // What is no UTF-8 is no source's name, and neither is the empty one.
+    let name = name.map(|Path(name)| name).unwrap_or_default();
+    answer(&ingress, &name, peer, request).await
+}
+
+async fn answer(ingress: &Arc<Ingress>, name: &str, Peer(peer): Peer, request: Request) -> Response {
+    let source = ingress.sources.get(name);
     let client = ingress.proxies.client_ip(peer, request.headers());
     let label = source.map_or(UNKNOWN_SOURCE, |source| source.name.as_str());
     match ingress.accept(source, client, request).await {
