@@ -14,7 +14,7 @@ use tokio::{
 use super::error::IngressError;
 
 /// Memory is counted in units of this many bytes, since a semaphore hands out at most `u32::MAX` at once.
-const UNIT_BYTES: usize = 1024;
+const UNIT_BYTES: u16 = 1024;
 
 /// Bodies up to this size may use the whole budget, larger ones three quarters of it: whoever sends large
 /// bodies slowly must not keep out the small ones, which nearly all webhooks are.
@@ -58,8 +58,8 @@ impl Reservation {
         if more == 0 {
             return Ok(());
         }
-        // Always in this order: who waits for `all` while holding `large` waits for small bodies, and those
-        // hold all they need before they start.
+        // Always in this order: who waits for `all` while holding `large` waits for small bodies, and those hold
+        // all they need before they start. Only bodies of unknown length can wait for each other, until the deadline.
         for semaphore in [self.is_large.then_some(&self.budget.large), Some(&self.budget.all)].into_iter().flatten() {
             let permit = timeout_at(deadline, Arc::clone(semaphore).acquire_many_owned(more))
                 .await
@@ -68,19 +68,19 @@ impl Reservation {
             self.held.push(permit);
         }
         self.held_units += more;
-        self.budget.reserved_bytes.add(i64::from(more) * UNIT_BYTES as i64);
+        self.budget.reserved_bytes.add(i64::from(more) * i64::from(UNIT_BYTES));
         Ok(())
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.reserved_bytes.sub(i64::from(self.held_units) * UNIT_BYTES as i64);
+        self.budget.reserved_bytes.sub(i64::from(self.held_units) * i64::from(UNIT_BYTES));
     }
 }
 
 fn units(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
+    u32::try_from(bytes.div_ceil(UNIT_BYTES.into())).unwrap_or(u32::MAX)
 }
 
 /// How much and how long.

@@ -8,6 +8,8 @@
 //! → `signature` (well-formed?) → `body` (bounded memory and time) → `signature` (right?) → `limits` (per source)
 //! → [`EventLog::append`] → answer. `error` says what each refusal looks like, `metrics` counts and logs it.
 //!
+//! HTTP/2 is spoken where TLS negotiates it; without TLS it is HTTP/1.1, which is what proxies speak to a backend.
+//!
 //! Helicone never retries, so what is signed and complete is appended even when the sender hangs up, and a signed
 //! body that cannot be counted is appended too: the consumer makes a dead letter of it.
 

@@ -99,12 +99,15 @@ impl Server {
     async fn connection(&self, stream: TcpStream, peer: IpAddr) {
         // Answers are small and must not wait for more; without it they are only slower.
         drop(stream.set_nodelay(true));
-        let Some(tls) = &self.tls else { return self.http1(stream, peer).await };
+        // Boxed, or every connection would have the size of the largest state it could ever be in.
+        let Some(tls) = &self.tls else { return Box::pin(self.http1(stream, peer)).await };
         let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
-        let handshake = self.shutdown.run_until_cancelled(timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)));
-        match handshake.await {
-            Some(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => self.http2(stream, peer).await,
-            Some(Ok(Ok(stream))) => self.http1(stream, peer).await,
+        let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+        match Box::pin(self.shutdown.run_until_cancelled(handshake)).await {
+            Some(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                Box::pin(self.http2(stream, peer)).await;
+            }
+            Some(Ok(Ok(stream))) => Box::pin(self.http1(stream, peer)).await,
             Some(Ok(Err(error))) => tracing::debug!(%error, "TLS handshake failed"),
             Some(Err(_)) => tracing::debug!("TLS handshake took too long"),
             None => {}

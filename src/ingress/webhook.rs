@@ -143,6 +143,7 @@ impl Ingress {
 
         let secret = inspected.secret_index.to_string();
         self.metrics.secret_used.with_label_values(&[source.name.as_str(), &secret]).inc();
+        #[expect(clippy::cast_precision_loss, reason = "a histogram bucket is coarser")]
         self.metrics.body_bytes.observe(body_bytes as f64);
         let (key, uncountable) = match inspected.request_id {
             Ok(key) => (key, None),

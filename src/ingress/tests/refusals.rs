@@ -7,6 +7,7 @@ use tokio::io::AsyncWriteExt;
 use super::support::{
     BODY, Behaviour, Harness, NEXT_SECRET, SECRET, head, read, read_to_close, sign, start, status_of,
 };
+use crate::settings::TlsMode;
 
 #[tokio::test]
 async fn a_wrong_signature_is_401_whatever_is_wrong_with_it() {
@@ -93,6 +94,13 @@ async fn an_oversized_body_is_413_by_its_header_and_while_it_streams() {
     let answer = harness.raw(chunked.as_bytes()).await;
     assert!(status_of(&answer) == "413" && answer.contains(r#"{"error":"The body is larger than 1000 bytes"}"#));
     assert!(harness.log.records().is_empty());
+
+    let http2 = start(Behaviour::Keep, |settings| {
+        settings.ingress.tls = TlsMode::SelfSigned;
+        settings.ingress.max_body_bytes = 1000;
+    })
+    .await;
+    assert_eq!(http2.post_signed("/webhook", &body.repeat(5), SECRET).await.0, 413);
 }
 
 #[tokio::test]
@@ -199,7 +207,7 @@ async fn memory_that_hanging_appends_hold_is_not_given_out_again() {
         settings.ingress.max_body_bytes = 2048;
         settings.ingress.max_in_flight_bytes = 2048;
         settings.ingress.append_timeout_ms = 50;
-        settings.ingress.body_timeout_ms = 100;
+        settings.ingress.body_timeout_ms = 500;
     })
     .await;
     for expected in ["append_timeout", "append_timeout", "overloaded", "overloaded"] {

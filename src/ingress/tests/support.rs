@@ -172,7 +172,7 @@ impl Harness {
         let family = families.iter().find(|family| family.name() == name);
         let sum: f64 = family
             .into_iter()
-            .flat_map(|family| family.get_metric())
+            .flat_map(prometheus::proto::MetricFamily::get_metric)
             .filter(|metric| {
                 labels.iter().all(|(name, value)| {
                     metric.get_label().iter().any(|label| label.name() == *name && label.value() == *value)
