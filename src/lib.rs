@@ -6,6 +6,7 @@
 pub mod alert;
 pub mod domain;
 pub mod event_log;
+pub mod notify;
 pub mod payload;
 pub mod settings;
 pub mod telemetry;
