@@ -124,7 +124,7 @@ impl Alerter {
         let mut deliveries = JoinSet::new();
         for notifier in &self.notifiers {
             let delivery = Delivery {
-                journal: self.journal.clone(),
+                outbox: Arc::new(self.journal.clone()),
                 notifier: Arc::clone(notifier),
                 policy: self.policy,
                 clock: Arc::clone(&self.clock),

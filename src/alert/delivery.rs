@@ -6,17 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     AlertError,
-    journal::{DeliveryRow, DeliveryState, Journal, TransitionRow},
+    journal::{DeliveryRow, DeliveryState, TransitionRow},
     metrics::AlertMetrics,
 };
 use crate::{
-    domain::Clock,
+    domain::{Clock, UtcMillis},
     notify::{Notifier, NotifyError},
 };
 
@@ -63,9 +64,22 @@ impl DeliveryPolicy {
     }
 }
 
+/// Where messages wait, and where their outcomes are kept.
+#[async_trait]
+pub(super) trait Outbox: Send + Sync + 'static {
+    /// Attempts made so far at deliveries that are not final, by transition id.
+    async fn attempts(&self, notifier: &str) -> Result<Vec<(String, u32)>, AlertError>;
+
+    /// The oldest messages for `notifier` that were decided since `oldest` and have no final delivery.
+    async fn waiting(&self, notifier: &str, oldest: UtcMillis) -> Result<Vec<TransitionRow>, AlertError>;
+
+    /// Records attempts and outcomes. Resolves when they are durable.
+    async fn record_deliveries(&self, rows: &[DeliveryRow]) -> Result<(), AlertError>;
+}
+
 /// Delivers to one notifier.
 pub(super) struct Delivery {
-    pub(super) journal: Journal,
+    pub(super) outbox: Arc<dyn Outbox>,
     pub(super) notifier: Arc<dyn Notifier>,
     pub(super) policy: DeliveryPolicy,
     pub(super) clock: Arc<dyn Clock>,
@@ -124,11 +138,11 @@ impl Delivery {
         self.record(progress).await?;
         let name = self.notifier.name();
         if progress.attempts.is_none() {
-            progress.attempts = Some(self.journal.attempts(name).await?.into_iter().collect());
+            progress.attempts = Some(self.outbox.attempts(name).await?.into_iter().collect());
         }
         // Twice the time: what is too old to be sent is still seen, and recorded as given up.
         let oldest = self.clock.now().minus(self.policy.retry_for.saturating_mul(2));
-        let mut messages = self.journal.outbox(name, oldest).await?;
+        let mut messages = self.outbox.waiting(name, oldest).await?;
         if messages.is_empty() {
             progress.failures_in_a_row = 0;
             return Ok(Round::Done);
@@ -213,7 +227,7 @@ impl Delivery {
 
     async fn record(&self, progress: &mut Progress) -> Result<(), AlertError> {
         if !progress.unrecorded.is_empty() {
-            self.journal.record_deliveries(&progress.unrecorded).await?;
+            self.outbox.record_deliveries(&progress.unrecorded).await?;
             progress.unrecorded.clear();
         }
         Ok(())
@@ -221,18 +235,5 @@ impl Delivery {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backoff_grows_to_its_bound_and_is_spread() {
-        let policy = DeliveryPolicy::default();
-        let mut rng = StdRng::seed_from_u64(7);
-        for failures in 1..100 {
-            let most = Duration::from_secs(1_u64 << (failures - 1).min(9)).min(policy.max_backoff);
-            let waits: Vec<Duration> = (0..50).map(|_| policy.backoff(failures, &mut rng)).collect();
-            assert!(waits.iter().all(|wait| *wait <= most), "{failures}");
-            assert!(waits.iter().any(|wait| *wait < most / 2) && waits.iter().any(|wait| *wait > most / 2));
-        }
-    }
-}
+#[path = "delivery_tests.rs"]
+mod tests;

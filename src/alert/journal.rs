@@ -1,10 +1,12 @@
 //! Alerts in ClickHouse: the record of transitions, which is also the outbox, and the record of deliveries.
 
+use async_trait::async_trait;
 use clickhouse::{Client, Row};
 use serde::{Deserialize, Serialize};
 
 use super::{
     AlertError,
+    delivery::Outbox,
     rule::Rule,
     state::{AlertKey, AlertState, Phase, States, Transition},
 };
@@ -228,11 +230,6 @@ impl Journal {
         self.insert("alert_transitions", rows).await.map_err(AlertError::while_doing("record alerts"))
     }
 
-    /// Records attempts and outcomes.
-    pub(super) async fn record_deliveries(&self, rows: &[DeliveryRow]) -> Result<(), AlertError> {
-        self.insert("alert_deliveries", rows).await.map_err(AlertError::while_doing("record deliveries"))
-    }
-
     async fn insert<T>(&self, table: &str, rows: &[T]) -> Result<(), clickhouse::error::Error>
     where
         T: clickhouse::RowOwned + clickhouse::RowWrite,
@@ -265,9 +262,11 @@ impl Journal {
         }
         Ok(states)
     }
+}
 
-    /// The oldest messages for `notifier` that are decided since `oldest` and have no final delivery.
-    pub(super) async fn outbox(&self, notifier: &str, oldest: UtcMillis) -> Result<Vec<TransitionRow>, AlertError> {
+#[async_trait]
+impl Outbox for Journal {
+    async fn waiting(&self, notifier: &str, oldest: UtcMillis) -> Result<Vec<TransitionRow>, AlertError> {
         let query = "SELECT ?fields FROM alert_transitions \
              WHERE notify AND has(notifiers, ?) AND at >= fromUnixTimestamp64Milli(?, 'UTC') AND transition_id NOT IN (\
                 SELECT transition_id FROM alert_deliveries FINAL WHERE notifier = ? AND state IN ('sent', 'failed')) \
@@ -276,11 +275,14 @@ impl Journal {
         query.fetch_all().await.map_err(AlertError::while_doing("read the outbox"))
     }
 
-    /// Attempts made so far at deliveries that are not final.
-    pub(super) async fn attempts(&self, notifier: &str) -> Result<Vec<(String, u32)>, AlertError> {
+    async fn attempts(&self, notifier: &str) -> Result<Vec<(String, u32)>, AlertError> {
         let query = "SELECT transition_id, attempts FROM alert_deliveries FINAL \
              WHERE notifier = ? AND state = 'pending' ORDER BY at DESC LIMIT 10000";
         let query = self.client.query(query).bind(notifier);
         query.fetch_all().await.map_err(AlertError::while_doing("read deliveries"))
+    }
+
+    async fn record_deliveries(&self, rows: &[DeliveryRow]) -> Result<(), AlertError> {
+        self.insert("alert_deliveries", rows).await.map_err(AlertError::while_doing("record deliveries"))
     }
 }

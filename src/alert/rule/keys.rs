@@ -184,8 +184,8 @@ pub(super) fn suggestion(text: &str, known: &[&str]) -> String {
     known
         .iter()
         .map(|word| (strsim::damerau_levenshtein(word, text), *word))
-        .min()
         .filter(|(distance, word)| *distance <= word.len().max(text.len()) / 2)
+        .min()
         .map(|(_, word)| format!(", did you mean `{word}`?"))
         .unwrap_or_default()
 }

@@ -265,3 +265,7 @@ fn filter(keys: &mut Keys) -> Result<Filter, AlertError> {
     }
     Ok(filter)
 }
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;
