@@ -11,6 +11,7 @@ pub mod domain;
 pub mod event_log;
 pub mod fetch;
 pub mod ingress;
+pub mod notify;
 pub mod payload;
 pub mod pricing;
 pub mod service;

@@ -1,5 +1,28 @@
 //! From totals to transitions: rules, their state per group, and the durable outbox.
+//!
+//! One pass: each rule is one query ([`observe`]), its answer and the known states give transitions ([`state`], pure),
+//! all transitions of the pass are one insert into `alert_transitions` ([`journal`]), and only then the states in
+//! memory move on. That row is also the outbox entry: what is flagged `notify` and has no final row in
+//! `alert_deliveries` is still to be sent ([`delivery`]), in a task of its own, so that a slow receiver delays nothing.
+//! A crash anywhere in between loses no alert, and a restart decides none twice. A message can be sent twice only when
+//! the program dies between the receiver's answer and its record.
 
+mod alerter;
+mod contributors;
+mod delivery;
+mod error;
+mod journal;
+mod metrics;
+mod observe;
+mod period;
 mod rule;
+mod state;
 
-pub use rule::RuleSettings;
+pub use alerter::Alerter;
+pub use delivery::DeliveryPolicy;
+pub use error::AlertError;
+pub use period::Span;
+pub use rule::{Condition, Filter, MAX_RULES, Measure, Period, Rule, Scope, Statistic, Total, Window, check_rules};
+pub use state::{
+    AlertKey, AlertState, GroupValue, Observation, PERIOD_GRACE, Phase, Reason, States, Transition, decide,
+};

@@ -119,6 +119,11 @@ impl Settings {
                 });
             }
         }
+        crate::alert::check_rules(&self.alerts.rules).map_err(|error| SettingsError::Value {
+            place: "settings".to_owned(),
+            key: "alerts.rules".to_owned(),
+            message: error.to_string(),
+        })?;
         if self.ingress.max_in_flight_bytes < self.ingress.max_body_bytes {
             return Err(SettingsError::Value {
                 place: "settings".to_owned(),

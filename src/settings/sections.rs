@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use serde::Deserialize;
 
 use crate::{
-    alert::RuleSettings,
+    alert::Rule,
     domain::{Secret, SourceName},
 };
 
@@ -310,7 +310,7 @@ pub struct AlertSettings {
     /// Rules are evaluated at least this often, and after every rollup pass that changed something.
     pub evaluate_every_ms: u64,
     /// `[[alerts.rules]]`
-    pub rules: Vec<RuleSettings>,
+    pub rules: Vec<Rule>,
     /// A page to link to from messages, for example the Grafana dashboard.
     pub dashboard_url: String,
 }

@@ -1,0 +1,141 @@
+//! Who added most to a value. Asked only when a message is about to be written.
+
+use clickhouse::{Client, Row};
+use serde::Deserialize;
+
+use super::{
+    AlertError,
+    observe::{Bind, Sql, View, group_expression, push_filter, push_window, window_span},
+    period::Span,
+    rule::{Condition, Measure, Rule, Scope, Total, Window},
+    state::Transition,
+};
+use crate::{
+    domain::{UsdAmount, UtcMillis},
+    notify::{Contributor, Quantity},
+};
+
+/// Shown in a message.
+const TOP: i64 = 3;
+
+#[derive(Row, Deserialize)]
+struct TotalRow {
+    name: String,
+    usd: i128,
+    tokens: u64,
+    reqs: u64,
+    priced: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct RequestRow {
+    name: String,
+    user_name: String,
+    measured: f64,
+}
+
+/// The top contributors to `transition`, largest first.
+pub(super) async fn top(
+    client: &Client,
+    rule: &Rule,
+    transition: &Transition,
+    now: UtcMillis,
+) -> Result<Vec<Contributor>, AlertError> {
+    let failed = AlertError::while_doing("find the top contributors of an alert");
+    match &rule.condition {
+        Condition::Total(total) => {
+            let (Some(start), Some(end)) = (transition.key.period_start, transition.state.period_end) else {
+                return Ok(Vec::new());
+            };
+            let span = Span { start, end, label: String::new() };
+            let by = if rule.scope == Scope::Model { Scope::User } else { Scope::Model };
+            let sql = total_sql(rule, total, (&transition.key.group, by), &span);
+            let rows: Vec<TotalRow> = sql.query(client).fetch_all().await.map_err(failed)?;
+            let contributor = |row: TotalRow| {
+                let unpriced = row.reqs.saturating_sub(row.priced);
+                let mut amount = match total.limit {
+                    Quantity::Usd(_) => Quantity::Usd(UsdAmount::from_pico_usd(row.usd)),
+                    Quantity::Requests(_) => Quantity::Requests(row.reqs),
+                    _ => Quantity::Tokens(row.tokens),
+                }
+                .to_string();
+                if unpriced > 0 && matches!(total.limit, Quantity::Usd(_)) {
+                    amount = format!("{amount} (and {unpriced} unpriced)");
+                }
+                Contributor { what: by.word().to_owned(), name: row.name, amount }
+            };
+            Ok(rows.into_iter().map(contributor).collect())
+        }
+        Condition::Window(window) => {
+            let sql = window_sql(rule, window, &transition.key.group, now);
+            let rows: Vec<RequestRow> = sql.query(client).fetch_all().await.map_err(failed)?;
+            let contributor = |row: RequestRow| {
+                let amount = match window.measure {
+                    Measure::Latency { .. } => Quantity::Milliseconds(row.measured).to_string(),
+                    Measure::Efficiency { .. } => format!("ratio {:.1}", row.measured),
+                };
+                let user = if row.user_name.is_empty() { String::new() } else { format!(" by {}", row.user_name) };
+                Contributor { what: "request".to_owned(), name: row.name, amount: format!("{amount}{user}") }
+            };
+            Ok(rows.into_iter().map(contributor).collect())
+        }
+    }
+}
+
+fn push_group(sql: &mut Sql, scope: Scope, group: &str) {
+    if scope.column().is_some() {
+        sql.push(&format!(" AND {} = ?", group_expression(scope))).bind(Bind::Text(group.to_owned()));
+    }
+}
+
+fn total_sql(rule: &Rule, total: &Total, (group, by): (&str, Scope), span: &Span) -> Sql {
+    // The breakdown needs the columns of both scopes.
+    let mut filter = rule.filter.clone();
+    filter.0.push((by, Vec::new()));
+    let view = View::for_total(rule.scope, &filter, total.period, span);
+    let value = match total.limit {
+        Quantity::Usd(_) => "usd",
+        Quantity::Requests(_) => "reqs",
+        _ => "tokens",
+    };
+    let mut sql = Sql::default();
+    sql.push(&format!("SELECT {} AS name, {} FROM {}", group_expression(by), view.sums(), view.name()));
+    view.during(&mut sql, span);
+    push_group(&mut sql, rule.scope, group);
+    push_filter(&mut sql, &rule.filter);
+    sql.push(&format!(" GROUP BY name ORDER BY {value} DESC, name LIMIT ?")).bind(Bind::Int(TOP));
+    sql
+}
+
+/// The worst requests of the window.
+fn window_sql(rule: &Rule, window: &Window, group: &str, now: UtcMillis) -> Sql {
+    let (column, limit) = match window.measure {
+        Measure::Latency { threshold_ms, .. } => ("latency_ms", threshold_ms),
+        Measure::Efficiency { max_token_ratio, .. } => ("token_ratio", max_token_ratio),
+    };
+    let mut sql = Sql::default();
+    sql.push(&format!(
+        "SELECT toString(request_id) AS name, toString(user_id) AS user_name, \
+         toFloat64(assumeNotNull({column})) AS measured FROM requests"
+    ));
+    push_window(&mut sql, &window_span(window, now));
+    push_group(&mut sql, rule.scope, group);
+    push_filter(&mut sql, &rule.filter);
+    sql.push(&format!(" AND {column} > ? ORDER BY measured DESC, name LIMIT ?"));
+    sql.bind(Bind::Float(limit)).bind(Bind::Int(TOP));
+    sql
+}
+
+/// When the newest request of the last hour began: how complete the numbers are.
+pub(super) async fn newest_event(client: &Client, now: UtcMillis) -> Result<Option<UtcMillis>, AlertError> {
+    let query = "SELECT toUnixTimestamp64Milli(max(event_time)) FROM requests \
+         WHERE event_time >= fromUnixTimestamp64Milli(?, 'UTC') AND NOT is_test";
+    let hour_ago = now.minus(std::time::Duration::from_hours(1));
+    let newest: i64 = client
+        .query(query)
+        .bind(hour_ago.0)
+        .fetch_one()
+        .await
+        .map_err(AlertError::while_doing("find the newest event"))?;
+    Ok((newest > 0).then_some(UtcMillis(newest)))
+}

@@ -1,0 +1,288 @@
+//! Alerts in ClickHouse: the record of transitions, which is also the outbox, and the record of deliveries.
+
+use async_trait::async_trait;
+use clickhouse::{Client, Row};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AlertError,
+    delivery::Outbox,
+    rule::Rule,
+    state::{AlertKey, AlertState, Phase, States, Transition},
+};
+use crate::{
+    domain::UtcMillis,
+    notify::{Contributor, Event, Notification, Quantity, Severity},
+};
+
+/// States taken up at start; far more than alerts that people could act on.
+const MAX_STATES: u64 = 1_000_000;
+/// Messages taken from the outbox at once.
+const OUTBOX_BATCH: u64 = 50;
+
+/// A row of `alert_transitions`.
+#[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
+pub(super) struct TransitionRow {
+    pub(super) transition_id: String,
+    pub(super) fingerprint: String,
+    pub(super) at: UtcMillis,
+    pub(super) rule: String,
+    kind: String,
+    severity: String,
+    labels: Vec<(String, String)>,
+    scope: String,
+    group: String,
+    state: String,
+    reason: String,
+    revision: u32,
+    notify: bool,
+    notifiers: Vec<String>,
+    measure: String,
+    unit: String,
+    value: f64,
+    value_usd: Option<i128>,
+    limit_value: f64,
+    limit_usd: Option<i128>,
+    threshold_percent: Option<u32>,
+    period: String,
+    period_start: Option<UtcMillis>,
+    period_end: Option<UtcMillis>,
+    since: UtcMillis,
+    last_notified_at: Option<UtcMillis>,
+    requests: u64,
+    priced_requests: u64,
+    exceeding_requests: Option<u64>,
+    details: String,
+}
+
+/// What a message says beside the numbers, as it was when the transition was decided.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Details {
+    pub(super) contributors: Vec<Contributor>,
+    pub(super) newest_event: Option<UtcMillis>,
+}
+
+impl TransitionRow {
+    /// The row of a transition. `rule` is `None` for a rule that is gone.
+    pub(super) fn new(transition: &Transition, rule: Option<&Rule>, details: &Details) -> Self {
+        let Transition { key, state, .. } = transition;
+        Self {
+            transition_id: transition.id.clone(),
+            fingerprint: transition.fingerprint.clone(),
+            at: transition.at,
+            rule: key.rule.clone(),
+            kind: rule.map_or("", Rule::kind).to_owned(),
+            severity: rule.map(|rule| rule.severity).unwrap_or_default().word().to_owned(),
+            labels: rule.map(|rule| rule.labels.clone().into_iter().collect()).unwrap_or_default(),
+            scope: rule.map_or("", |rule| rule.scope.word()).to_owned(),
+            group: key.group.clone(),
+            state: state.phase.word().to_owned(),
+            reason: transition.reason.word().to_owned(),
+            revision: state.revision,
+            notify: transition.notify,
+            notifiers: rule.map(|rule| rule.notifiers.clone()).unwrap_or_default(),
+            measure: rule.map(Rule::measure_words).unwrap_or_default(),
+            unit: state.value.unit().to_owned(),
+            value: state.value.as_f64(),
+            value_usd: state.value.pico_usd(),
+            limit_value: state.limit.as_f64(),
+            limit_usd: state.limit.pico_usd(),
+            threshold_percent: key.threshold_percent,
+            period: state.period.clone(),
+            period_start: key.period_start,
+            period_end: state.period_end,
+            since: state.since,
+            last_notified_at: state.last_notified_at,
+            requests: transition.requests,
+            priced_requests: transition.priced_requests,
+            exceeding_requests: transition.exceeding_requests,
+            details: serde_json::to_string(details).unwrap_or_default(),
+        }
+    }
+
+    /// The state after the transition; `None` when a newer version of the program wrote what this one cannot read.
+    fn to_state(&self) -> Option<(AlertKey, AlertState)> {
+        let key = AlertKey {
+            rule: self.rule.clone(),
+            group: self.group.clone(),
+            period_start: self.period_start,
+            threshold_percent: self.threshold_percent,
+        };
+        let state = AlertState {
+            phase: Phase::from_word(&self.state)?,
+            since: self.since,
+            last_notified_at: self.last_notified_at,
+            revision: self.revision,
+            period_end: self.period_end,
+            value: Quantity::from_parts(&self.unit, self.value, self.value_usd)?,
+            limit: Quantity::from_parts(&self.unit, self.limit_value, self.limit_usd)?,
+            period: self.period.clone(),
+        };
+        Some((key, state))
+    }
+
+    /// The message about the transition.
+    pub(super) fn to_notification(&self, dashboard_url: &str) -> Option<Notification> {
+        let (_, state) = self.to_state()?;
+        let details: Details = serde_json::from_str(&self.details).unwrap_or_default();
+        Some(Notification {
+            id: self.transition_id.clone(),
+            fingerprint: self.fingerprint.clone(),
+            at: self.at,
+            event: match (state.phase, self.reason.as_str()) {
+                (Phase::Firing, "repeated") => Event::StillFiring,
+                (Phase::Firing | Phase::Pending, _) => Event::Firing,
+                _ => Event::Resolved,
+            },
+            rule: self.rule.clone(),
+            kind: self.kind.clone(),
+            severity: Severity::ALL.into_iter().find(|known| known.word() == self.severity).unwrap_or_default(),
+            labels: self.labels.clone(),
+            scope: self.scope.clone(),
+            group: self.group.clone(),
+            measure: self.measure.clone(),
+            value: state.value,
+            limit: state.limit,
+            threshold_percent: self.threshold_percent,
+            period: self.period.clone(),
+            since: self.since,
+            requests: self.requests,
+            priced_requests: self.priced_requests,
+            exceeding_requests: self.exceeding_requests,
+            newest_event: details.newest_event,
+            contributors: details.contributors,
+            dashboard_url: dashboard_url.to_owned(),
+        })
+    }
+}
+
+/// A row of `alert_deliveries`.
+#[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
+pub(super) struct DeliveryRow {
+    pub(super) transition_id: String,
+    pub(super) notifier: String,
+    pub(super) fingerprint: String,
+    pub(super) rule: String,
+    pub(super) state: String,
+    pub(super) attempts: u32,
+    pub(super) error: String,
+    pub(super) at: UtcMillis,
+    pub(super) version: u64,
+}
+
+/// How a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DeliveryState {
+    Pending,
+    Sent,
+    Failed,
+}
+
+impl DeliveryState {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl DeliveryRow {
+    pub(super) fn new(
+        message: &TransitionRow,
+        notifier: &str,
+        (state, attempts, error): (DeliveryState, u32, String),
+        at: UtcMillis,
+    ) -> Self {
+        let time = u64::try_from(at.0).unwrap_or(0);
+        // A final row wins over any other, whatever the clock did in between.
+        let version = if state == DeliveryState::Pending { time } else { time | 1 << 63 };
+        Self {
+            transition_id: message.transition_id.clone(),
+            notifier: notifier.to_owned(),
+            fingerprint: message.fingerprint.clone(),
+            rule: message.rule.clone(),
+            state: state.word().to_owned(),
+            attempts,
+            error,
+            at,
+            version,
+        }
+    }
+}
+
+/// Reads and writes both tables.
+#[derive(Clone)]
+pub(super) struct Journal {
+    client: Client,
+}
+
+impl Journal {
+    pub(super) fn new(client: &Client) -> Self {
+        // An acknowledged row must be there: no server-side buffering.
+        Self { client: client.clone().with_setting("async_insert", "0").with_setting("wait_end_of_query", "1") }
+    }
+
+    /// Appends the transitions of one pass with one insert.
+    pub(super) async fn record(&self, rows: &[TransitionRow]) -> Result<(), AlertError> {
+        self.insert("alert_transitions", rows).await.map_err(AlertError::while_doing("record alerts"))
+    }
+
+    async fn insert<T>(&self, table: &str, rows: &[T]) -> Result<(), clickhouse::error::Error>
+    where
+        T: clickhouse::RowOwned + clickhouse::RowWrite,
+    {
+        let mut insert = self.client.insert::<T>(table).await?;
+        for row in rows {
+            insert.write(row).await?;
+        }
+        insert.end().await
+    }
+
+    /// The states as they were recorded, at start.
+    pub(super) async fn load(&self, now: UtcMillis) -> Result<States, AlertError> {
+        let query = "SELECT ?fields FROM alert_transitions \
+             WHERE (rule, `group`, period_start, threshold_percent, at, revision) IN (\
+                SELECT rule, `group`, period_start, threshold_percent, tupleElement(newest, 1), tupleElement(newest, 2) FROM (\
+                    SELECT rule, `group`, period_start, threshold_percent, max((at, revision)) AS newest, \
+                        argMax(state, (at, revision)) AS last_state, any(period_end) AS ended_at \
+                    FROM alert_transitions GROUP BY rule, `group`, period_start, threshold_percent \
+                    HAVING last_state IN ('pending', 'firing') OR ended_at > fromUnixTimestamp64Milli(?, 'UTC'))) \
+             ORDER BY at, revision LIMIT ? SETTINGS transform_null_in = 1";
+        let rows = self.client.query(query).bind(now.minus(super::PERIOD_GRACE).0).bind(MAX_STATES);
+        let rows: Vec<TransitionRow> = rows.fetch_all().await.map_err(AlertError::while_doing("load alert states"))?;
+        let mut states = States::default();
+        for row in rows {
+            match row.to_state() {
+                Some((key, state)) => states.restore(key, state),
+                None => tracing::warn!(rule = row.rule, state = row.state, "an alert state cannot be read; skipped"),
+            }
+        }
+        Ok(states)
+    }
+}
+
+#[async_trait]
+impl Outbox for Journal {
+    async fn waiting(&self, notifier: &str, oldest: UtcMillis) -> Result<Vec<TransitionRow>, AlertError> {
+        let query = "SELECT ?fields FROM alert_transitions \
+             WHERE notify AND has(notifiers, ?) AND at >= fromUnixTimestamp64Milli(?, 'UTC') AND transition_id NOT IN (\
+                SELECT transition_id FROM alert_deliveries FINAL WHERE notifier = ? AND state IN ('sent', 'failed')) \
+             ORDER BY at, revision, transition_id LIMIT 1 BY transition_id LIMIT ?";
+        let query = self.client.query(query).bind(notifier).bind(oldest.0).bind(notifier).bind(OUTBOX_BATCH);
+        query.fetch_all().await.map_err(AlertError::while_doing("read the outbox"))
+    }
+
+    async fn attempts(&self, notifier: &str) -> Result<Vec<(String, u32)>, AlertError> {
+        let query = "SELECT transition_id, attempts FROM alert_deliveries FINAL \
+             WHERE notifier = ? AND state = 'pending' ORDER BY at DESC LIMIT 10000";
+        let query = self.client.query(query).bind(notifier);
+        query.fetch_all().await.map_err(AlertError::while_doing("read deliveries"))
+    }
+
+    async fn record_deliveries(&self, rows: &[DeliveryRow]) -> Result<(), AlertError> {
+        self.insert("alert_deliveries", rows).await.map_err(AlertError::while_doing("record deliveries"))
+    }
+}

@@ -1,0 +1,374 @@
+//! One notification as a Slack message: Block Kit, and plain text where blocks are not shown.
+//!
+//! Names of users and models are whatever a sender wrote. They are escaped, put in code spans, and every text object
+//! is `verbatim`, so that no name can mention a channel, link somewhere or format the message.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{Contributor, Event, Notification, Quantity, Severity};
+use crate::domain::UtcMillis;
+
+/// Slack refuses a header with more characters.
+const MAX_HEADER: usize = 150;
+/// Slack refuses a section text with more characters.
+const MAX_SECTION: usize = 3000;
+/// A name longer than this says nothing more to people.
+const MAX_NAME: usize = 120;
+/// Contributors and labels shown; a message stays far below Slack's 50 blocks.
+const MAX_LISTED: usize = 5;
+/// Cells of the progress bar.
+const BAR_CELLS: usize = 10;
+
+/// The body to post.
+#[must_use]
+pub(super) fn message(notification: &Notification) -> Value {
+    let title = title(notification);
+    let mut blocks = vec![
+        json!({"type": "header", "text": {"type": "plain_text", "text": cut(&title, MAX_HEADER), "emoji": true}}),
+        section(&facts(notification)),
+    ];
+    if !notification.contributors.is_empty() {
+        blocks.push(section(&contributors(&notification.contributors)));
+    }
+    blocks.push(json!({
+        "type": "context",
+        "elements": [{"type": "mrkdwn", "text": cut(&completeness(notification), MAX_SECTION), "verbatim": true}],
+    }));
+    if !notification.dashboard_url.is_empty() {
+        // A link in text, not a button: buttons make Slack expect an interactivity endpoint.
+        let url = notification.dashboard_url.replace(['<', '>', '|', ' '], "").replace('&', "&amp;");
+        blocks.push(section(&format!("<{url}|Open the dashboard>")));
+    }
+    json!({"text": fallback(notification, &title), "blocks": blocks})
+}
+
+fn section(text: &str) -> Value {
+    json!({"type": "section", "text": {"type": "mrkdwn", "text": cut(text, MAX_SECTION), "verbatim": true}})
+}
+
+fn symbol(notification: &Notification) -> &'static str {
+    match (notification.event, notification.severity) {
+        (Event::Resolved, _) => "✅",
+        (_, Severity::Critical) => "🚨",
+        (_, Severity::Warning) => "⚠️",
+        (_, Severity::Info) => "ℹ️",
+    }
+}
+
+/// One line, not escaped: `⚠️ model-budget: gpt-4o reached 80 % of $1.00`.
+fn title(notification: &Notification) -> String {
+    let Notification { rule, group, scope, value, limit, .. } = notification;
+    let subject = subject(scope, &plain(group));
+    let what = match (notification.event, notification.threshold_percent) {
+        (Event::Resolved, _) => "is back below its limit".to_owned(),
+        (Event::Firing, Some(percent)) => format!("reached {percent} % of {limit}"),
+        (Event::StillFiring, Some(percent)) => format!("is still over {percent} % of {limit}"),
+        (Event::Firing, None) => format!("{} {value}, limit {limit}", notification.measure),
+        (Event::StillFiring, None) => format!("still {} {value}, limit {limit}", notification.measure),
+    };
+    format!("{} {}: {subject} {what}", symbol(notification), plain(rule))
+}
+
+/// `gpt-4o`, `(no user)`, or `all requests`.
+fn subject(scope: &str, group: &str) -> String {
+    match (scope, group) {
+        ("all", _) => "all requests".to_owned(),
+        (scope, "") => format!("(no {scope})"),
+        (_, group) => cut(group, MAX_NAME),
+    }
+}
+
+/// What, how much against which limit, since when.
+fn facts(notification: &Notification) -> String {
+    let Notification { scope, value, limit, measure, .. } = notification;
+    let subject = subject(scope, &plain(&notification.group));
+    let mut text = if notification.threshold_percent.is_some() {
+        format!("*{value}* of *{limit}* {} for ", escape(measure))
+    } else {
+        format!("*{value}* {}, limit *{limit}*, for ", escape(measure))
+    };
+    if scope != "all" {
+        let _ = write!(text, "{} ", escape(scope));
+    }
+    let _ = write!(text, "`{}`", escape(&subject));
+    if let Some(percent) = value.percent_of(*limit) {
+        let _ = write!(text, "\n`{}` {percent} %", bar(percent));
+    }
+    let _ = write!(text, "\n*Period:* {}", escape(&plain(&notification.period)));
+    let _ = write!(text, "\n*Since:* {}", time(notification.since));
+    if notification.event == Event::Resolved {
+        let _ = write!(text, " *until* {}", time(notification.at));
+    }
+    if let Some(exceeding) = notification.exceeding_requests {
+        let limit = if matches!(limit, Quantity::Milliseconds(_)) { format!(" over {limit}") } else { String::new() };
+        let _ = write!(text, "\n*Requests{limit}:* {exceeding} of {}", notification.requests);
+    }
+    for (name, value) in notification.labels.iter().take(MAX_LISTED) {
+        let _ = write!(text, "\n*{}:* {}", escape(&cut(&plain(name), MAX_NAME)), escape(&cut(&plain(value), MAX_NAME)));
+    }
+    text
+}
+
+/// `████████░░`, full from 100 % on.
+fn bar(percent: u64) -> String {
+    let filled = usize::try_from(percent / 10).unwrap_or(BAR_CELLS).min(BAR_CELLS);
+    "█".repeat(filled) + &"░".repeat(BAR_CELLS - filled)
+}
+
+fn contributors(contributors: &[Contributor]) -> String {
+    let mut text = "*Top contributors*".to_owned();
+    for contributor in contributors.iter().take(MAX_LISTED) {
+        let name = subject(&contributor.what, &plain(&contributor.name));
+        let _ = write!(
+            text,
+            "\n• {} `{}`: {}",
+            escape(&contributor.what),
+            escape(&name),
+            escape(&cut(&plain(&contributor.amount), MAX_NAME))
+        );
+    }
+    text
+}
+
+/// How much the numbers can be trusted.
+fn completeness(notification: &Notification) -> String {
+    let Notification { requests, priced_requests, at, .. } = notification;
+    let mut text = if *requests == 0 {
+        "No requests".to_owned()
+    } else {
+        let share = u128::from(*priced_requests) * 1000 / u128::from(*requests);
+        format!("Priced: {priced_requests} of {requests} requests ({}.{} %)", share / 10, share % 10)
+    };
+    if priced_requests < requests {
+        text.push_str("; spend is at least what is shown");
+    }
+    match notification.newest_event {
+        Some(newest) => {
+            let _ = write!(text, " · newest event {}, {} s before", time(newest), at.since(newest).as_secs());
+        }
+        None => text.push_str(" · no event within the last hour"),
+    }
+    let _ = write!(
+        text,
+        " · decided {} · {}",
+        time(*at),
+        escape(&plain(&notification.fingerprint).chars().take(12).collect::<String>())
+    );
+    text
+}
+
+/// Shown in notifications of the operating system and to screen readers. Slack reads it as markup, hence escaped.
+fn fallback(notification: &Notification, title: &str) -> String {
+    let details = format!("{} of {}, {}", notification.value, notification.limit, plain(&notification.period));
+    cut(&escape(&format!("{title} ({details})")), MAX_SECTION)
+}
+
+fn time(at: UtcMillis) -> String {
+    jiff::Timestamp::from_millisecond(at.0)
+        .map_or_else(|_| at.to_string(), |timestamp| timestamp.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+/// One line without control characters and without what ends a code span.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '`' => 'ˋ',
+            character if character.is_control() || is_invisible(character) => ' ',
+            character => character,
+        })
+        .collect()
+}
+
+/// Characters that reorder or hide text.
+const fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Slack's three entities; with them no `<!channel>`, `<@U…>` or link can be written. A bare `@channel` is split, for
+/// workspaces that still turn such words into mentions.
+fn escape(text: &str) -> String {
+    let mut escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    for word in ["channel", "here", "everyone"] {
+        escaped = escaped.replace(&format!("@{word}"), &format!("@\u{2060}{word}"));
+    }
+    escaped
+}
+
+/// At most `max` characters; cut text ends with `…` and never within an entity.
+fn cut(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    let mut kept: String = text.chars().take(max - 1).collect();
+    if let Some(start) = kept.rfind('&')
+        && !kept[start..].contains(';')
+    {
+        kept.truncate(start);
+    }
+    kept + "…"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::UsdAmount;
+
+    fn usd(text: &str) -> Quantity {
+        Quantity::Usd(text.parse::<UsdAmount>().expect("valid"))
+    }
+
+    fn budget() -> Notification {
+        Notification {
+            id: "t1".to_owned(),
+            fingerprint: "0123456789abcdef".to_owned(),
+            at: UtcMillis(1_757_346_297_250),
+            event: Event::Firing,
+            rule: "model-budget".to_owned(),
+            kind: "budget".to_owned(),
+            severity: Severity::Warning,
+            labels: vec![("team".to_owned(), "search".to_owned())],
+            scope: "model".to_owned(),
+            group: "gpt-4o".to_owned(),
+            measure: "spend".to_owned(),
+            value: usd("0.82"),
+            limit: usd("1"),
+            threshold_percent: Some(80),
+            period: "day 2025-09-08 (UTC)".to_owned(),
+            since: UtcMillis(1_757_346_297_250),
+            requests: 120,
+            priced_requests: 118,
+            exceeding_requests: None,
+            newest_event: Some(UtcMillis(1_757_346_295_000)),
+            contributors: vec![Contributor {
+                what: "user".to_owned(),
+                name: "ann".to_owned(),
+                amount: "$0.62".to_owned(),
+            }],
+            dashboard_url: "https://grafana.example/d/1?a=1&b=2".to_owned(),
+        }
+    }
+
+    fn texts(message: &Value) -> Vec<String> {
+        let blocks = message["blocks"].as_array().expect("blocks");
+        let text = |block: &Value| {
+            let text = if block["type"] == "context" { &block["elements"][0]["text"] } else { &block["text"]["text"] };
+            text.as_str().expect("text").to_owned()
+        };
+        blocks.iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_budget_message() {
+        let message = message(&budget());
+        assert_eq!(
+            message["text"],
+            "⚠️ model-budget: gpt-4o reached 80 % of $1.00 ($0.82 of $1.00, day 2025-09-08 (UTC))"
+        );
+        assert_eq!(message["blocks"][0]["type"], "header");
+        assert_eq!(message["blocks"][0]["text"]["type"], "plain_text");
+        assert_eq!(message["blocks"][1]["text"]["verbatim"], true);
+        assert_eq!(
+            texts(&message),
+            [
+                "⚠️ model-budget: gpt-4o reached 80 % of $1.00",
+                "*$0.82* of *$1.00* spend for model `gpt-4o`\n`████████░░` 82 %\n*Period:* day 2025-09-08 (UTC)\n\
+                 *Since:* 2025-09-08 15:44:57 UTC\n*team:* search",
+                "*Top contributors*\n• user `ann`: $0.62",
+                "Priced: 118 of 120 requests (98.3 %); spend is at least what is shown · newest event \
+                 2025-09-08 15:44:55 UTC, 2 s before · decided 2025-09-08 15:44:57 UTC · 0123456789ab",
+                "<https://grafana.example/d/1?a=1&amp;b=2|Open the dashboard>",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_latency_message_and_its_end() {
+        let slow = Notification {
+            kind: "latency".to_owned(),
+            measure: "p95 latency".to_owned(),
+            value: Quantity::Milliseconds(7_200.0),
+            limit: Quantity::Milliseconds(5_000.0),
+            threshold_percent: None,
+            period: "last 5m".to_owned(),
+            exceeding_requests: Some(12),
+            contributors: Vec::new(),
+            dashboard_url: String::new(),
+            severity: Severity::Critical,
+            ..budget()
+        };
+        let lines = texts(&message(&slow));
+        assert_eq!(lines[0], "🚨 model-budget: gpt-4o p95 latency 7,200 ms, limit 5,000 ms");
+        assert!(lines[1].contains("*Requests over 5,000 ms:* 12 of 120"), "{}", lines[1]);
+        assert_eq!(lines.len(), 3);
+        let ended = Notification { event: Event::Resolved, value: Quantity::Milliseconds(900.0), ..slow };
+        let lines = texts(&message(&ended));
+        assert_eq!(lines[0], "✅ model-budget: gpt-4o is back below its limit");
+        assert!(lines[1].contains("*until* 2025-09-08 15:44:57 UTC"), "{}", lines[1]);
+    }
+
+    #[test]
+    fn names_from_senders_cannot_mention_link_or_format() {
+        let hostile = "<!channel> & <https://evil.example|click> `*bold*`\n@here @everyone";
+        let message = message(&Notification {
+            scope: "user".to_owned(),
+            group: hostile.to_owned(),
+            contributors: vec![Contributor {
+                what: "user".to_owned(),
+                name: hostile.to_owned(),
+                amount: "<!here>".to_owned(),
+            }],
+            dashboard_url: String::new(),
+            ..budget()
+        });
+        let mut marked_up = texts(&message);
+        // The header is plain text, where nothing has a meaning.
+        let header = marked_up.remove(0);
+        assert!(!header.contains('\n') && !header.contains('`'));
+        marked_up.push(message["text"].as_str().expect("text").to_owned());
+        for text in &marked_up {
+            assert!(!text.contains('<') && !text.contains('>'), "{text}");
+            assert!(!text.contains("@here") && !text.contains("@everyone"), "{text}");
+        }
+        assert!(marked_up[0].contains("`&lt;!channel&gt; &amp; &lt;https://evil.example|click&gt; ˋ*bold*ˋ @"));
+    }
+
+    #[test]
+    fn nobody_has_a_name() {
+        let message = message(&Notification { scope: "user".to_owned(), group: String::new(), ..budget() });
+        assert!(texts(&message)[0].contains("(no user) reached"), "{message}");
+        assert!(texts(&message)[1].contains("for user `(no user)`"), "{message}");
+    }
+
+    #[test]
+    fn lengths_stay_within_what_slack_takes() {
+        let long = "&".repeat(5_000);
+        let labels = (0..100).map(|index| (format!("{index}{long}"), long.clone())).collect();
+        let contributor = Contributor { what: "user".to_owned(), name: long.clone(), amount: long.clone() };
+        let message = message(&Notification {
+            rule: long.clone(),
+            group: long.clone(),
+            period: long.clone(),
+            labels,
+            contributors: vec![contributor; 100],
+            ..budget()
+        });
+        let texts = texts(&message);
+        assert!(texts.len() <= 50);
+        assert!(texts[0].chars().count() <= MAX_HEADER);
+        // The header is plain text and not escaped.
+        for text in &texts[1..] {
+            assert!(text.chars().count() <= MAX_SECTION, "{}", text.chars().count());
+            assert!(text.replace("&amp;", "").find('&').is_none(), "an entity was cut");
+        }
+    }
+
+    #[test]
+    fn the_bar_fills_from_left_to_right() {
+        for (percent, shown) in [(0, "░░░░░░░░░░"), (9, "░░░░░░░░░░"), (80, "████████░░"), (250, "██████████")]
+        {
+            assert_eq!(bar(percent), shown);
+        }
+    }
+}
