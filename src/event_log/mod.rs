@@ -13,8 +13,10 @@ use bytes::Bytes;
 
 use crate::domain::UtcMillis;
 
+mod embedded;
 mod error;
 
+pub use embedded::EmbeddedLog;
 pub use error::EventLogError;
 
 /// The streams of records that Heliometer keeps.
