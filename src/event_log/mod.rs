@@ -13,6 +13,8 @@ use bytes::Bytes;
 
 use crate::domain::UtcMillis;
 
+#[cfg(test)]
+mod conformance;
 mod embedded;
 mod error;
 

@@ -30,10 +30,6 @@ impl Slots {
         Self { partitions }
     }
 
-    pub(super) const fn partitions(self) -> u16 {
-        self.partitions
-    }
-
     pub(super) const fn count(self) -> usize {
         Topic::ALL.len() * self.partitions as usize
     }
