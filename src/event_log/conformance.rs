@@ -278,7 +278,7 @@ pub(crate) async fn a_closed_log_takes_nothing(harness: &dyn Harness) {
 /// Makes a test of each check. `$harness` is an expression that makes a new harness.
 macro_rules! conformance_suite {
     ($harness:expr) => {
-        $crate::event_log::conformance::conformance_suite!($harness:
+        $crate::event_log::conformance::conformance_suite!($harness;
             a_record_comes_back_as_it_was_written,
             records_of_a_partition_stay_in_order,
             concurrent_appends_get_offsets_without_gaps,
@@ -293,7 +293,7 @@ macro_rules! conformance_suite {
             a_closed_log_takes_nothing,
         );
     };
-    ($harness:expr: $($check:ident,)*) => {$(
+    ($harness:expr; $($check:ident,)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $check() {
             $crate::event_log::conformance::$check(&$harness).await;

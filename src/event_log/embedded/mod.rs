@@ -14,7 +14,7 @@
 //! | store | 4 KB /s | p99 | scan | drop 256 MB | 20 KB /s | p99 | open after `kill -9` | and count all |
 //! |---|---|---|---|---|---|---|---|---|
 //! | raw file, fdatasync | 106,385 | 6.3 ms | 6.3 GB/s | 162 ms | 35,274 | 16.6 ms | 0 ms | 523 ms (758,189) |
-//! | fjall 3.1, SyncData | 75,705 | 30.4 ms | 2.0 GB/s | 2 ms | 20,082 | 71.8 ms | 381 ms | 441 ms (255,022) |
+//! | fjall 3.1, `SyncData` | 75,705 | 30.4 ms | 2.0 GB/s | 2 ms | 20,082 | 71.8 ms | 381 ms | 441 ms (255,022) |
 //! | SQLite, 4 KiB pages | 73,173 | 24.4 ms | 2.9 GB/s | 105 ms | 18,410 | 46.3 ms | 3 ms | 48 ms (237,390) |
 //! | SQLite, 16 KiB pages | 74,752 | 29.3 ms | 4.2 GB/s | 191 ms | 19,404 | 46.4 ms | 5 ms | 206 ms (201,608) |
 //! | SQLite, 32 KiB pages | 76,148 | 25.6 ms | 4.5 GB/s | 70 ms | 13,329 | 51.9 ms | 5 ms | 197 ms (243,068) |

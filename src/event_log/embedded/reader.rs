@@ -51,8 +51,9 @@ impl Reader {
     /// # Errors
     /// [`EventLogError::Corrupt`] when the very next record is damaged: reading on after its offset gets past it.
     pub(super) fn read(&mut self, slot: Slot, from: u64, limits: ReadLimits) -> Result<Batch, EventLogError> {
-        let Some(place) = self.shared.look(|view| view.locate(slot, from)) else {
-            return Ok(Batch { records: Vec::new(), next: from });
+        let (place, end) = self.shared.look(|view| (view.locate(slot, from), view.ends[slot.index]));
+        let Some(place) = place else {
+            return Ok(Batch { records: Vec::new(), next: from.max(end) });
         };
         let mut batch = Batch { records: Vec::new(), next: place.from };
         let result = self.fill(slot, place, limits, &mut batch);

@@ -118,8 +118,9 @@ mod tests {
             prop_assert!(columns.decode(slot, 3, checksum).is_ok());
             prop_assert!(columns.decode(slot, 4, checksum).is_err());
             let mut damaged = body.clone();
-            damaged[at.index(body.len())] ^= 1 << bit;
-            prop_assert!(Columns { body: &damaged, ..columns }.decode(slot, 3, checksum).is_err());
+            damaged[at.index(body.len())] ^= 1_u8 << bit;
+            let columns = Columns { body: &damaged, ..columns };
+            prop_assert!(columns.decode(slot, 3, checksum).is_err());
         }
     }
 }

@@ -65,11 +65,12 @@ impl View {
         self.segments.first().map_or(self.ends[slot.index], |first| first.bases[slot.index])
     }
 
-    /// The first place at or after offset `from`, `None` when it has not been written.
+    /// The first place at or after offset `from`, `None` when nothing is kept from there on.
     pub(super) fn locate(&self, slot: Slot, from: u64) -> Option<Place> {
-        let index = (0..self.segments.len()).find(|&index| self.end_in(index, slot) > from)?;
-        let segment = &self.segments[index];
-        Some(Place { id: segment.id, from: from.max(segment.bases[slot.index]), end: self.end_in(index, slot) })
+        self.segments.iter().enumerate().find_map(|(index, segment)| {
+            let (from, end) = (from.max(segment.bases[slot.index]), self.end_in(index, slot));
+            (from < end).then_some(Place { id: segment.id, from, end })
+        })
     }
 
     /// Bytes of all segments on disk.

@@ -123,3 +123,17 @@ async fn offsets_a_group_has_seen_are_not_given_out_again_when_a_file_is_taken_a
     }
     take(&mut *subscribe(&log, "group").await, 20).await;
 }
+
+#[tokio::test]
+async fn a_reader_behind_the_deleted_part_goes_on_behind_it() {
+    let dir = Embedded::new().0;
+    let log = open(dir.path(), &small()).expect("opens");
+    append_segments(&log, Topic::Webhooks).await;
+    let mut subscription = subscribe(&log, "group").await;
+    let records = take(&mut *subscription, 20).await;
+    subscription.commit(&ends_of(&records)).await.expect("commits");
+    subscription.seek_to_time(UtcMillis(0)).await.expect("seeks");
+    log.enforce_retention(LATER).await.expect("deletes");
+    log.append(Topic::Webhooks, record("after", "", LATER.0)).await.expect("appends");
+    assert_eq!(take(&mut *subscription, 1).await[0].key, "after");
+}
