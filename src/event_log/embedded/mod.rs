@@ -34,6 +34,9 @@
 //! SQLite does not checksum its pages, so each record has a CRC-32. A record that fails it, or is missing, is
 //! reported once as [`EventLogError::Corrupt`] by [`Subscription::next`](super::Subscription::next); calling it
 //! again goes on behind the damaged record. It is reported again after a restart unless its offset was committed.
+//! A segment that cannot be opened at all keeps the log from opening; its error says what to do. Of a segment that
+//! was taken away from the middle of the log, each record is reported as missing; at the beginning it is as if
+//! retention had deleted it.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -116,14 +119,15 @@ impl EmbeddedLog {
     ) -> Result<Self, EventLogError> {
         fs::create_dir_all(dir).map_err(|error| StoreError::from(error).into_public(dir, "making the directory"))?;
         let lock = lock(dir)?;
-        let metrics = Metrics::register(registry)
-            .map_err(|error| EventLogError::Storage { doing: "registering metrics", message: error.to_string() })?;
         let catalog = Catalog::open(dir, settings.partitions)?;
         let slots = Slots::new(settings.partitions);
         let committed = catalog.committed_ranges(slots)?;
         sync_names(dir).map_err(|error| StoreError::from(error).into_public(dir, "syncing the directory"))?;
         let recovered =
             recovery::recover(dir, slots, &committed).map_err(|error| error.into_public(dir, "recovering segments"))?;
+        // Last of what may fail for the user's reasons: a registry forgets nothing, and opening may be tried again.
+        let metrics = Metrics::register(registry)
+            .map_err(|error| EventLogError::Storage { doing: "registering metrics", message: error.to_string() })?;
         let bounds = (settings.segment_bytes, settings.max_disk_bytes);
         let shared = Arc::new(Shared::new(dir.to_owned(), slots, bounds, catalog, metrics, recovered.view, lock));
         let (queue, commands) = mpsc::channel(MAX_QUEUED_COMMANDS);
@@ -195,7 +199,7 @@ impl EventLog for EmbeddedLog {
     ) -> Result<Box<dyn Subscription>, EventLogError> {
         let group = group.to_owned();
         let subscription =
-            self.blocking(move |shared| EmbeddedSubscription::open(shared, topic, group, limits)).await?;
+            self.blocking(move |shared| EmbeddedSubscription::open(&shared, topic, group, limits)).await?;
         Ok(Box::new(subscription))
     }
 

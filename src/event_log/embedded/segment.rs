@@ -7,6 +7,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rusqlite::{Connection, OpenFlags};
@@ -120,7 +121,8 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
 /// Opens a segment to write: each commit is on disk when it returns.
 pub(super) fn open_to_write(dir: &Path, id: u64, slots: Slots) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path(dir, id), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.busy_timeout(std::time::Duration::ZERO)?;
+    // Nobody else writes, unless somebody looks into the file with a tool of his own.
+    connection.busy_timeout(Duration::from_secs(1))?;
     connection.set_prepared_statement_cache_capacity(slots.count() + 16);
     connection
         .execute_batch(&format!("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_PAGES};"))?;

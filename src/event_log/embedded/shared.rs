@@ -165,7 +165,9 @@ impl Shared {
     /// Closes for readers and committers and lets another process open the directory.
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
-        Topic::ALL.into_iter().for_each(|topic| self.announce(topic));
+        for topic in Topic::ALL {
+            self.announce(topic);
+        }
         if let Err(error) = self.lock.unlock() {
             tracing::warn!(%error, "the event log's directory stays locked until this process ends");
         }

@@ -44,7 +44,7 @@ pub(super) struct EmbeddedSubscription {
 impl EmbeddedSubscription {
     /// Registers the group and takes its place. Blocks.
     pub(super) fn open(
-        shared: Arc<Shared>,
+        shared: &Arc<Shared>,
         topic: Topic,
         group: String,
         limits: ReadLimits,
@@ -63,7 +63,7 @@ impl EmbeddedSubscription {
         let positions = Vec::new();
         // Made before anything can fail, so that its drop gives the group's place back.
         let mut subscription = Self {
-            shared: Arc::clone(&shared),
+            shared: Arc::clone(shared),
             topic,
             group,
             limits,

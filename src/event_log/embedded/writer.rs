@@ -63,6 +63,8 @@ pub(super) struct Writer {
     next: Vec<u64>,
     /// A commit failed: what is on disk must be looked at before the next one.
     is_in_doubt: bool,
+    /// The last commit failed. Failures are logged when they begin and when they end, not one by one.
+    is_failing: bool,
 }
 
 impl Writer {
@@ -75,7 +77,16 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         let has_table = segment::tables(&connection, shared.slots)?;
         let (payload_bytes, next) = (contents.payload_bytes, contents.ends.clone());
-        Ok(Self { shared, connection, segment_id, payload_bytes, has_table, next, is_in_doubt: false })
+        Ok(Self {
+            shared,
+            connection,
+            segment_id,
+            payload_bytes,
+            has_table,
+            next,
+            is_in_doubt: false,
+            is_failing: false,
+        })
     }
 
     /// Works until it is told to close or nobody can ask any more.
@@ -115,10 +126,15 @@ impl Writer {
             }
             Err(error) => {
                 self.is_in_doubt = true;
-                let records = batch.len();
-                tracing::error!(%error, records, "appends to the event log failed; none of them was acknowledged");
+                if !self.is_failing {
+                    tracing::error!(%error, "appends to the event log fail; none of them is acknowledged");
+                }
             }
         }
+        if self.is_failing && written.is_ok() {
+            tracing::info!("appends to the event log succeed again");
+        }
+        self.is_failing = written.is_err();
         for (index, append) in batch.into_iter().enumerate() {
             let topic = append.slot.topic;
             let size_bytes = record::size_bytes(&append.record);
@@ -212,7 +228,9 @@ impl Writer {
         });
         let mut topics: Vec<_> = positions.iter().map(|position| position.topic).collect();
         topics.dedup();
-        topics.into_iter().for_each(|topic| self.shared.announce(topic));
+        for topic in topics {
+            self.shared.announce(topic);
+        }
     }
 
     /// After a failed commit: what does the disk hold?
@@ -241,7 +259,9 @@ impl Writer {
                     active.newest_ms = contents.newest_ms;
                 }
             });
-            Topic::ALL.into_iter().for_each(|topic| self.shared.announce(topic));
+            for topic in Topic::ALL {
+                self.shared.announce(topic);
+            }
         }
         self.has_table = segment::tables(&self.connection, *slots)?;
         self.is_in_doubt = false;

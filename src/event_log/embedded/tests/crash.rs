@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead as _, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
 };
@@ -14,7 +14,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use super::{Embedded, open, small};
 use crate::{
     event_log::{
-        EventLog, LogEvent, Offset, Partition, Record, Topic,
+        EventLog, LogEvent, Offset, Partition, Position, Record, Topic,
         conformance::{ALL_YOU_CAN_READ, ends_of, next, record},
         embedded::segment,
     },
@@ -59,7 +59,9 @@ fn child_that_appends_until_it_is_killed() {
             if let LogEvent::Records(_, records) = subscription.next().await.expect("reads") {
                 let ends = ends_of(&records);
                 subscription.commit(&ends).await.expect("commits");
-                ends.iter().for_each(|(partition, end)| println!("committed {} {} -", partition.0, end.0));
+                for (partition, end) in ends {
+                    println!("committed {} {} -", partition.0, end.0);
+                }
             }
         }
     });
@@ -114,7 +116,7 @@ fn run_and_kill(dir: &Path, round: usize, lines: usize) -> Vec<String> {
 fn a_killed_process_loses_no_acknowledged_record() {
     let dir = Embedded::new().0;
     let mut random = StdRng::seed_from_u64(20_250_908);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("starts");
+    let runtime = runtime();
     let mut acknowledged: BTreeMap<(u16, u64), String> = BTreeMap::new();
     for round in 0..15 {
         let lines = random.random_range(1..600);
@@ -167,11 +169,9 @@ enum Harm {
 
 #[test]
 fn a_log_whose_end_is_cut_or_damaged_keeps_all_before_and_invents_nothing() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("starts");
+    let runtime = runtime();
     let dir = Embedded::new().0;
     let settings = EventLogSettings { partitions: 2, ..EventLogSettings::default() };
-    let wal = |dir: &Path| dir.join(format!("{}-wal", segment::path(dir, 1).file_name().expect("has one").display()));
-    // Each record with the length of the WAL when it was acknowledged.
     let mut written = Vec::new();
     let image = Embedded::new().0;
     let log = runtime.block_on(async {
@@ -196,35 +196,53 @@ fn a_log_whose_end_is_cut_or_damaged_keeps_all_before_and_invents_nothing() {
         harms.push(Harm::CutAt(random.random_range(0..length)));
         harms.push(Harm::FlipAt(random.random_range(0..length)));
     }
-    for harm in harms {
-        let copied = Embedded::new().0;
-        copy(image.path(), copied.path());
-        let path = wal(copied.path());
-        let intact_until = match harm {
-            Harm::CutAt(at) => {
-                fs::File::options().write(true).open(path).and_then(|file| file.set_len(at)).expect("cuts");
-                at
-            }
-            Harm::FlipAt(at) => {
-                let mut bytes = fs::read(&path).expect("reads");
-                bytes[usize::try_from(at).expect("is small")] ^= 0x10;
-                fs::write(&path, bytes).expect("writes");
-                at
-            }
-        };
-        let (records, _) = runtime.block_on(read_all(copied.path(), &settings));
-        for record in &records {
-            let original = written.iter().find(|(position, ..)| *position == record.position);
-            let (_, key, _) = original.unwrap_or_else(|| panic!("{harm:?}: {:?} was invented", record.position));
-            assert_eq!(record.key, key.as_bytes(), "{harm:?}");
-            assert_eq!(record.body, body_of(key), "{harm:?}");
+    // Each opening waits for the disk a few times, so they wait together.
+    std::thread::scope(|scope| {
+        for some in harms.chunks(harms.len().div_ceil(8)) {
+            scope.spawn(|| some.iter().for_each(|&harm| survives(harm, image.path(), &settings, &written)));
         }
-        let kept: BTreeSet<_> = records.iter().map(|record| record.position).collect();
-        assert_eq!(kept.len(), records.len(), "{harm:?}: a record came twice");
-        for (position, _, wal_bytes) in &written {
-            assert!(*wal_bytes > intact_until || kept.contains(position), "{harm:?}: {position:?} is lost");
+    });
+}
+
+/// Harms a copy of `image` and reads what is left of `written`: records, each with the WAL's length when it was
+/// acknowledged.
+fn survives(harm: Harm, image: &Path, settings: &EventLogSettings, written: &[(Position, String, u64)]) {
+    let copied = Embedded::new().0;
+    copy(image, copied.path());
+    let path = wal(copied.path());
+    let intact_until = match harm {
+        Harm::CutAt(at) => {
+            fs::File::options().write(true).open(path).and_then(|file| file.set_len(at)).expect("cuts");
+            at
         }
+        Harm::FlipAt(at) => {
+            let mut bytes = fs::read(&path).expect("reads");
+            bytes[usize::try_from(at).expect("is small")] ^= 0x10;
+            fs::write(&path, bytes).expect("writes");
+            at
+        }
+    };
+    let (records, _) = runtime().block_on(read_all(copied.path(), settings));
+    for record in &records {
+        let original = written.iter().find(|(position, ..)| *position == record.position);
+        let (_, key, _) = original.unwrap_or_else(|| panic!("{harm:?}: {:?} was invented", record.position));
+        assert_eq!(record.key, key.as_bytes(), "{harm:?}");
+        assert_eq!(record.body, body_of(key), "{harm:?}");
     }
+    let kept: BTreeSet<_> = records.iter().map(|record| record.position).collect();
+    assert_eq!(kept.len(), records.len(), "{harm:?}: a record came twice");
+    for (position, _, wal_bytes) in written {
+        assert!(*wal_bytes > intact_until || kept.contains(position), "{harm:?}: {position:?} is lost");
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("starts")
+}
+
+/// The write-ahead log of the first segment.
+fn wal(dir: &Path) -> PathBuf {
+    dir.join(format!("{}-wal", segment::path(dir, 1).file_name().expect("has one").display()))
 }
 
 /// Copies the files of a log that may be open, as a power cut would leave them.

@@ -14,6 +14,7 @@ use crate::{
 mod behaviour;
 mod crash;
 mod damage;
+mod full_disk;
 mod model;
 mod retention;
 
