@@ -6,4 +6,6 @@
 pub mod alert;
 pub mod domain;
 pub mod event_log;
+pub mod payload;
 pub mod settings;
+pub mod telemetry;
