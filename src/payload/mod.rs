@@ -73,6 +73,14 @@ pub struct Metadata {
     pub latency_ms: Option<i64>,
 }
 
+impl Metadata {
+    /// A stream without usage: nothing that was computed from its tokens is credible.
+    #[must_use]
+    pub fn has_negative_tokens(&self) -> bool {
+        [self.prompt_tokens, self.completion_tokens, self.total_tokens].into_iter().flatten().any(|tokens| tokens < 0)
+    }
+}
+
 #[derive(Deserialize)]
 struct RawPayload<'a> {
     request_id: Option<LossyText>,

@@ -1,0 +1,232 @@
+//! A row in the making: what the payload tells, to be finished by what the stored object tells.
+
+use std::time::Duration;
+
+use crate::{
+    domain::{PresignedUrl, SourceName, UtcMillis},
+    event_log::Position,
+    fetch::FetchStatus,
+    payload::{Metadata, Payload},
+    pricing,
+    store::RequestRow,
+    usage::{Body, ResponseFacts, ResponseStatus, StoredObject, Usage},
+};
+
+/// A body's own creation time counts when it lies within this before receipt.
+const PLAUSIBLE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Row versions: the payload alone, and the payload with its stored object. A redelivery that fails to fetch must not
+/// replace what was fetched the first time.
+const VERSION_FROM_PAYLOAD: u64 = 1;
+const VERSION_ENRICHED: u64 = 2;
+
+/// What counts as inefficient.
+#[derive(Clone, Copy, Debug)]
+pub struct Judgement {
+    /// `limits.max_token_ratio`
+    pub max_token_ratio: f64,
+}
+
+/// Everything a row needs from its payload. Holds no body, so that many can wait for their fetches.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    position: Position,
+    source: SourceName,
+    received_at: UtcMillis,
+    event_time: UtcMillis,
+    request_id: String,
+    user_id: String,
+    model: String,
+    provider: String,
+    metadata: Option<Metadata>,
+    facts: ResponseFacts,
+    is_test: bool,
+    url: Option<PresignedUrl>,
+}
+
+impl Draft {
+    /// Takes what the payload tells. `event_time` is part of the row's key, so it comes from the message alone, never
+    /// from what is fetched.
+    #[must_use]
+    pub fn new(position: Position, source: SourceName, received_at: UtcMillis, payload: Payload<'_>) -> Self {
+        let facts = ResponseFacts::read(&Body::from_payload(payload.response_body));
+        let event_time = facts
+            .created_at
+            .filter(|created| *created <= received_at && received_at.since(*created) <= PLAUSIBLE_AGE)
+            .unwrap_or(received_at);
+        Self {
+            is_test: payload.is_test(),
+            position,
+            source,
+            received_at,
+            event_time,
+            request_id: payload.request_id.into_string(),
+            user_id: payload.user_id.unwrap_or_default(),
+            model: payload.model.unwrap_or_default(),
+            provider: payload.provider.unwrap_or_default(),
+            metadata: payload.metadata,
+            facts,
+            url: payload.request_response_url,
+        }
+    }
+
+    /// Where the message stands in the log.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The sender's id of the call.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// The sender.
+    #[must_use]
+    pub const fn source(&self) -> &SourceName {
+        &self.source
+    }
+
+    /// When the webhook was received.
+    #[must_use]
+    pub const fn received_at(&self) -> UtcMillis {
+        self.received_at
+    }
+
+    /// Helicone's test button.
+    #[must_use]
+    pub const fn is_test(&self) -> bool {
+        self.is_test
+    }
+
+    /// The object to fetch, if there is one.
+    #[must_use]
+    pub const fn url(&self) -> Option<&PresignedUrl> {
+        self.url.as_ref()
+    }
+
+    /// The finished row. The stored object fills in what the payload does not tell; an unreadable one changes nothing.
+    #[must_use]
+    pub fn finish(self, fetch_status: FetchStatus, object: Option<&[u8]>, judgement: Judgement) -> RequestRow {
+        let stored = object.map(|object| {
+            serde_json::from_slice::<StoredObject<'_>>(object)
+                .map(|object| ResponseFacts::read(&Body::from_payload(object.response)))
+        });
+        let (fetch_status, stored) = match stored {
+            Some(Ok(facts)) => (fetch_status, facts),
+            Some(Err(_)) => (FetchStatus::Invalid, ResponseFacts::UNKNOWN),
+            None => (fetch_status, ResponseFacts::UNKNOWN),
+        };
+        let usage = self.facts.usage.or(stored.usage);
+        let status = if self.facts.status == ResponseStatus::Unknown { stored.status } else { self.facts.status };
+        let tokens = Tokens::decide(self.metadata.as_ref(), usage.as_ref());
+        let cost = pricing::price(self.metadata.as_ref(), usage.as_ref());
+        let token_ratio = tokens.ratio();
+        RequestRow {
+            request_id: self.request_id,
+            source: self.source.into(),
+            event_time: self.event_time.0,
+            received_at: self.received_at.0,
+            user_id: self.user_id,
+            model: self.model,
+            provider: self.provider,
+            prompt_tokens: tokens.prompt,
+            completion_tokens: tokens.completion,
+            total_tokens: tokens.total,
+            cached_tokens: usage.and_then(|usage| usage.cached_tokens),
+            cache_write_tokens: usage.and_then(|usage| usage.cache_write_tokens),
+            reasoning_tokens: usage.and_then(|usage| usage.reasoning_tokens),
+            cost_usd: cost.amount.and_then(|amount| amount.to_decimal64()),
+            cost_source: cost.source.as_str().to_owned(),
+            gateway_cost_usd: self.metadata.and_then(|metadata| metadata.cost_usd?.to_decimal64()),
+            latency_ms: self
+                .metadata
+                .and_then(|metadata| metadata.latency_ms)
+                .and_then(|latency_ms| u32::try_from(latency_ms).ok())
+                .filter(|latency_ms| *latency_ms > 0),
+            token_ratio,
+            is_inefficient: token_ratio.is_some_and(|ratio| ratio > judgement.max_token_ratio),
+            status: status.as_str().to_owned(),
+            fetch_status: fetch_status.as_str().to_owned(),
+            is_test: self.is_test,
+            log_partition: self.position.partition.0,
+            log_offset: self.position.offset.0,
+            version: if fetch_status == FetchStatus::Fetched { VERSION_ENRICHED } else { VERSION_FROM_PAYLOAD },
+            is_deleted: 0,
+        }
+    }
+}
+
+/// A request's tokens; `None` is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tokens {
+    prompt: Option<u64>,
+    completion: Option<u64>,
+    total: Option<u64>,
+}
+
+impl Tokens {
+    /// The gateway's counts when none is negative and there are any; else the body's; else the gateway's that can be.
+    fn decide(metadata: Option<&Metadata>, usage: Option<&Usage>) -> Self {
+        let counts = |tokens: Option<i64>| tokens.and_then(|tokens| u64::try_from(tokens).ok());
+        let gateway = metadata.map_or(Self { prompt: None, completion: None, total: None }, |metadata| {
+            let (prompt, completion) = (counts(metadata.prompt_tokens), counts(metadata.completion_tokens));
+            Self { prompt, completion, total: counts(metadata.total_tokens).or_else(|| sum(prompt, completion)) }
+        });
+        let is_credible = metadata.is_some_and(|metadata| !metadata.has_negative_tokens())
+            && sum(gateway.prompt, gateway.completion).is_some_and(|tokens| tokens > 0);
+        match usage {
+            Some(usage) if !is_credible && !usage.is_empty() => Self {
+                prompt: usage.prompt_tokens,
+                completion: usage.completion_tokens,
+                total: sum(usage.prompt_tokens, usage.completion_tokens),
+            },
+            _ => gateway,
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a ratio of token counts")]
+    fn ratio(self) -> Option<f64> {
+        match (self.prompt, self.completion) {
+            (Some(prompt), Some(completion)) if completion > 0 => Some(prompt as f64 / completion as f64),
+            _ => None,
+        }
+    }
+}
+
+/// Of what is known; `None` when nothing is.
+fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (None, None) => None,
+        (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_tokens_count() {
+        let metadata = |prompt: i64, completion: i64, total: i64| Metadata {
+            prompt_tokens: Some(prompt),
+            completion_tokens: Some(completion),
+            total_tokens: Some(total),
+            ..Metadata::default()
+        };
+        let body = Usage { prompt_tokens: Some(30), completion_tokens: Some(628), ..Usage::default() };
+        let tokens = |prompt, completion, total| Tokens { prompt, completion, total };
+        for (what, metadata, usage, expected) in [
+            ("gateway", Some(metadata(9, 12, 21)), Some(body), tokens(Some(9), Some(12), Some(21))),
+            ("zeros, body knows", Some(metadata(0, 0, 0)), Some(body), tokens(Some(30), Some(628), Some(658))),
+            ("zeros, nobody knows", Some(metadata(0, 0, 0)), None, tokens(Some(0), Some(0), Some(0))),
+            ("negative, body knows", Some(metadata(-1, -1, -2)), Some(body), tokens(Some(30), Some(628), Some(658))),
+            ("negative, nobody knows", Some(metadata(-1, -1, -2)), None, tokens(None, None, None)),
+            ("no metadata", None, Some(body), tokens(Some(30), Some(628), Some(658))),
+            ("nothing", None, None, tokens(None, None, None)),
+        ] {
+            assert_eq!(Tokens::decide(metadata.as_ref(), usage.as_ref()), expected, "{what}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! From the log to ClickHouse: decode → deduplicate → fetch → price and derive → batch → write → commit.
+//!
+//! One task owns the subscription and every partition's state, so nothing here is shared or locked. Fetches run
+//! beside it, bounded in number; rows join the batch as their fetches end, in any order. An offset is committed when
+//! it and every smaller one of its partition have their outcome in ClickHouse, so a crash at any point means that
+//! some messages are read again, and everything before the write is a pure function of the message and of what
+//! ClickHouse holds: processing them again writes the same rows under the same keys.
+//!
+//! Memory is bounded by `limits.max_in_flight_records` and `limits.max_in_flight_bytes`: past them the log is not
+//! read. When ClickHouse is away the batch is written again until it is back, and the log keeps the rest.
+
+mod decide;
+mod draft;
+mod error;
+mod metrics;
+mod offsets;
+mod task;
+
+pub use draft::{Draft, Judgement};
+pub use error::ConsumerError;
+pub use metrics::ConsumerMetrics;
+pub use task::{Consumer, ConsumerParts};
+
+/// The consumer group of the topic `webhooks`.
+pub const GROUP: &str = "heliometer";
+
+/// Names of the record headers that the ingress writes.
+pub mod headers {
+    /// The source whose secret signed the webhook.
+    pub const SOURCE: &str = "source";
+}

@@ -1,0 +1,451 @@
+//! The loop.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use clickhouse::Client;
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    ConsumerError, ConsumerMetrics, Draft, GROUP, Judgement,
+    decide::{Decoded, Outcome, decide, decode, source_of},
+    offsets::OffsetTracker,
+};
+use crate::{
+    domain::Clock,
+    event_log::{EventLog, Header, LogEvent, NewRecord, Offset, Partition, ReadLimits, Record, Subscription, Topic},
+    fetch::{FetchStatus, Fetcher},
+    payload::PayloadError,
+    store::{Batch, DeadLetterRow, LogPositionRow, RecentIds, RequestRow, StoreMetrics, write_batch, write_positions},
+};
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+const POSITIONS_EVERY: Duration = Duration::from_secs(1);
+/// Bounds one look at the log, so that the loop stays responsive.
+const READ_LIMITS: ReadLimits = ReadLimits { max_records: 2_000, max_bytes: 16 * 1024 * 1024 };
+
+/// What the consumer works with.
+pub struct ConsumerParts {
+    /// Where messages come from and dead letters go.
+    pub log: Arc<dyn EventLog>,
+    /// ClickHouse, with the database set.
+    pub client: Client,
+    /// One insert's or query's limit.
+    pub timeout: Duration,
+    /// Gets stored objects.
+    pub fetcher: Arc<Fetcher>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Notified after every insert.
+    pub inserted: Arc<Notify>,
+    /// What is inefficient.
+    pub judgement: Judgement,
+    /// Rows wait at most this long for their batch.
+    pub flush_interval: Duration,
+    /// A batch of this many messages is written at once.
+    pub flush_rows: usize,
+    /// Messages worked on at once.
+    pub max_in_flight_records: usize,
+    /// Bytes of messages worked on at once.
+    pub max_in_flight_bytes: usize,
+    /// Request ids remembered, over all partitions.
+    pub dedupe_max_ids: usize,
+    /// How long unfinished work is given at shutdown.
+    pub shutdown_timeout: Duration,
+    /// Its own metrics.
+    pub metrics: ConsumerMetrics,
+    /// The store's.
+    pub store_metrics: StoreMetrics,
+}
+
+/// One member of the consumer group.
+pub struct Consumer {
+    parts: Arc<ConsumerParts>,
+    subscription: Box<dyn Subscription>,
+    partitions: HashMap<Partition, PartitionState>,
+    fetches: JoinSet<(RequestRow, InFlight)>,
+    batch: Batch,
+    /// Messages whose outcome is in `batch`.
+    batched: Vec<InFlight>,
+    batch_started: Option<Instant>,
+    /// At most one insert at a time: the next batch grows meanwhile.
+    writing: JoinSet<Vec<InFlight>>,
+    in_flight_records: usize,
+    in_flight_bytes: usize,
+    unpriced_models: HashSet<String>,
+    written_positions: Vec<LogPositionRow>,
+}
+
+struct PartitionState {
+    ids: RecentIds,
+    offsets: OffsetTracker,
+}
+
+/// A message from its reading to its commit.
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    partition: Partition,
+    offset: Offset,
+    size_bytes: usize,
+}
+
+impl Consumer {
+    /// Joins the group.
+    ///
+    /// # Errors
+    /// [`ConsumerError`] when the log cannot be read.
+    pub async fn join(parts: ConsumerParts) -> Result<Self, ConsumerError> {
+        let subscription = parts.log.subscribe(Topic::Webhooks, GROUP, READ_LIMITS).await?;
+        Ok(Self {
+            parts: Arc::new(parts),
+            subscription,
+            partitions: HashMap::new(),
+            fetches: JoinSet::new(),
+            batch: Batch::default(),
+            batched: Vec::new(),
+            batch_started: None,
+            writing: JoinSet::new(),
+            in_flight_records: 0,
+            in_flight_bytes: 0,
+            unpriced_models: HashSet::new(),
+            written_positions: Vec::new(),
+        })
+    }
+
+    /// Works until `shutdown`, then finishes what it has begun and commits it.
+    ///
+    /// # Errors
+    /// [`ConsumerError`] when it cannot go on; messages not committed are read again by the next run.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), ConsumerError> {
+        let mut positions = tokio::time::interval(POSITIONS_EVERY);
+        positions.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut deadline: Option<Instant> = None;
+        loop {
+            let is_stopping = deadline.is_some();
+            if is_stopping && self.in_flight_records == 0 {
+                break;
+            }
+            self.start_writing_if_due(is_stopping);
+            let flush_at = self.flush_at();
+            tokio::select! {
+                event = self.subscription.next(), if !is_stopping && self.has_room() => match event {
+                    Ok(event) => self.handle(event, &shutdown).await?,
+                    Err(error) => {
+                        tracing::error!(%error, "the event log cannot be read; trying again");
+                        tokio::time::sleep(FIRST_BACKOFF).await;
+                    }
+                },
+                Some(fetched) = self.fetches.join_next(), if !self.fetches.is_empty() => match fetched {
+                    Ok((row, message)) => self.add_row(row, message),
+                    // Its message would never get an outcome here: start anew from the last commit.
+                    Err(error) => return Err(error.into()),
+                },
+                Some(written) = self.writing.join_next(), if !self.writing.is_empty() => self.commit(&written?).await,
+                () = tokio::time::sleep_until(flush_at.unwrap_or_else(Instant::now)), if flush_at.is_some() => {}
+                _ = positions.tick() => self.report_positions().await,
+                () = shutdown.cancelled(), if !is_stopping => deadline = Some(Instant::now() + self.parts.shutdown_timeout),
+                () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if is_stopping => {
+                    tracing::warn!(
+                        messages = self.in_flight_records,
+                        "shutdown could not wait for these messages; they will be read again at the next start"
+                    );
+                    break;
+                }
+            }
+        }
+        self.report_positions().await;
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight_records < self.parts.max_in_flight_records
+            && self.in_flight_bytes < self.parts.max_in_flight_bytes
+    }
+
+    async fn handle(&mut self, event: LogEvent, shutdown: &CancellationToken) -> Result<(), ConsumerError> {
+        match event {
+            LogEvent::Assigned(partitions) => {
+                for partition in partitions {
+                    let Some(ids) = self.load_ids(partition, shutdown).await else { return Ok(()) };
+                    self.partitions.insert(partition, PartitionState { ids, offsets: OffsetTracker::default() });
+                    tracing::info!(partition = partition.0, "partition assigned");
+                }
+            }
+            LogEvent::Revoked(partitions) => {
+                for partition in partitions {
+                    // Unfinished work goes on and is harmless: its rows equal those the next owner writes.
+                    self.partitions.remove(&partition);
+                    tracing::info!(partition = partition.0, "partition revoked");
+                }
+            }
+            LogEvent::Records(partition, records) => self.process(partition, &records, shutdown).await,
+        }
+        Ok(())
+    }
+
+    async fn process(&mut self, partition: Partition, records: &[Record], shutdown: &CancellationToken) {
+        let decoded: Vec<Decoded> = records.iter().map(decode).collect();
+        let requests: Vec<_> = decoded
+            .iter()
+            .filter_map(|decoded| match decoded {
+                Decoded::Call(draft) => Some((draft.source().clone(), draft.request_id().to_owned())),
+                Decoded::Unreadable(_) => None,
+            })
+            .collect();
+        if !self.look_up(partition, &requests, shutdown).await {
+            return;
+        }
+        for (record, decoded) in records.iter().zip(decoded) {
+            let message = InFlight { partition, offset: record.position.offset, size_bytes: record.size_bytes() };
+            let Some(state) = self.partitions.get_mut(&partition) else { return };
+            state.offsets.start(message.offset);
+            self.in_flight_records += 1;
+            self.in_flight_bytes += message.size_bytes;
+            match decoded {
+                Decoded::Unreadable(error) => self.dead_letter(record, &error, message, shutdown).await,
+                Decoded::Call(draft) => match decide(&draft, &mut state.ids) {
+                    Outcome::Duplicate => {
+                        let row = Outcome::Duplicate.row(record.position, draft.source(), record.timestamp);
+                        self.batch.outcomes.push(row);
+                        self.parts.metrics.decided(Outcome::Duplicate.as_str(), "");
+                        self.batched(message);
+                    }
+                    outcome => {
+                        self.parts.metrics.decided(outcome.as_str(), "");
+                        self.enrich(*draft, message);
+                    }
+                },
+            }
+        }
+        self.parts.metrics.in_flight(self.in_flight_records, self.in_flight_bytes);
+    }
+
+    /// Starts the fetch, or makes the row at once where there is nothing to fetch.
+    fn enrich(&mut self, draft: Draft, message: InFlight) {
+        let judgement = self.parts.judgement;
+        let Some(url) = draft.url().filter(|_| !draft.is_test()).cloned() else {
+            let status = if draft.is_test() { FetchStatus::Test } else { FetchStatus::None };
+            let row = draft.finish(status, None, judgement);
+            self.add_row(row, message);
+            return;
+        };
+        let parts = self.parts.clone();
+        self.fetches.spawn(async move {
+            let (status, object) = parts.fetcher.fetch(&url, draft.received_at()).await;
+            (draft.finish(status, object.as_deref(), judgement), message)
+        });
+    }
+
+    fn add_row(&mut self, row: RequestRow, message: InFlight) {
+        if row.cost_usd.is_none() && !row.is_test {
+            self.parts.metrics.unpriced(&row.model, &mut self.unpriced_models);
+        }
+        let outcome = if row.is_test { Outcome::Test } else { Outcome::Stored };
+        self.batch.outcomes.push(outcome.row_of(&row));
+        self.batch.requests.push(row);
+        self.batched(message);
+    }
+
+    fn batched(&mut self, message: InFlight) {
+        self.batched.push(message);
+        self.batch_started.get_or_insert_with(Instant::now);
+    }
+
+    /// Keeps the message in the topic `dead-letter`, then gives it its outcome. While the log does not take it, the
+    /// message stays unfinished; giving up would lose it.
+    async fn dead_letter(
+        &mut self,
+        record: &Record,
+        error: &PayloadError,
+        message: InFlight,
+        shutdown: &CancellationToken,
+    ) {
+        let source = source_of(record);
+        let reason = error.label();
+        let header = |name: &str, value: String| Header { name: name.to_owned(), value: value.into() };
+        let letter = NewRecord {
+            key: record.key.clone(),
+            body: record.body.clone(),
+            timestamp: record.timestamp,
+            headers: vec![
+                header(super::headers::SOURCE, source.to_string()),
+                header("reason", reason.to_owned()),
+                header("origin", format!("webhooks/{}/{}", record.position.partition.0, record.position.offset.0)),
+            ],
+        };
+        let mut backoff = FIRST_BACKOFF;
+        let kept = loop {
+            match self.parts.log.append(Topic::DeadLetter, letter.clone()).await {
+                Ok(position) => break position,
+                Err(error) => tracing::error!(%error, "a dead letter could not be kept; trying again"),
+            }
+            if !wait(&mut backoff, shutdown).await {
+                return;
+            }
+        };
+        let outcome = Outcome::DeadLetter { reason };
+        tracing::warn!(
+            %source, reason, detail = %error, partition = record.position.partition.0, offset = record.position.offset.0,
+            "a signed message could not be understood; kept as a dead letter"
+        );
+        self.parts.metrics.decided(outcome.as_str(), reason);
+        self.batch.outcomes.push(outcome.row(record.position, &source, record.timestamp));
+        self.batch.dead_letters.push(DeadLetterRow {
+            log_partition: record.position.partition.0,
+            log_offset: record.position.offset.0,
+            received_at: record.timestamp.0,
+            at: self.parts.clock.now().0,
+            source: source.into(),
+            reason: reason.to_owned(),
+            detail: error.to_string(),
+            body_bytes: record.body.len() as u64,
+            dead_letter_partition: kept.partition.0,
+            dead_letter_offset: kept.offset.0,
+        });
+        self.batched(message);
+    }
+
+    fn flush_at(&self) -> Option<Instant> {
+        self.batch_started.filter(|_| self.writing.is_empty()).map(|started| started + self.parts.flush_interval)
+    }
+
+    fn start_writing_if_due(&mut self, is_stopping: bool) {
+        let is_due = self.batched.len() >= self.parts.flush_rows
+            || self.flush_at().is_some_and(|at| at <= Instant::now())
+            || (is_stopping && self.fetches.is_empty());
+        if !is_due || self.batched.is_empty() || !self.writing.is_empty() {
+            return;
+        }
+        self.batch_started = None;
+        let (batch, messages) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.batched));
+        let parts = self.parts.clone();
+        // Dropped with the set at shutdown: an insert that then still ends is repeated by redelivery.
+        self.writing.spawn(async move {
+            let mut backoff = FIRST_BACKOFF;
+            while let Err(error) = write_batch(&parts.client, parts.timeout, &batch, &parts.store_metrics).await {
+                parts.store_metrics.insert_failed(&error);
+                tracing::warn!(%error, messages = messages.len(), "a batch could not be written; trying again");
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(LONGEST_BACKOFF);
+            }
+            let now = parts.clock.now();
+            for row in &batch.outcomes {
+                parts.metrics.reached("stored", crate::domain::UtcMillis(row.received_at), now);
+            }
+            parts.inserted.notify_one();
+            messages
+        });
+    }
+
+    async fn commit(&mut self, messages: &[InFlight]) {
+        for message in messages {
+            self.in_flight_records -= 1;
+            self.in_flight_bytes -= message.size_bytes;
+            if let Some(state) = self.partitions.get_mut(&message.partition) {
+                state.offsets.finish(message.offset);
+            }
+        }
+        self.parts.metrics.in_flight(self.in_flight_records, self.in_flight_bytes);
+        let offsets: Vec<(Partition, Offset)> = self
+            .partitions
+            .iter()
+            .filter_map(|(partition, state)| Some((*partition, state.offsets.committable()?)))
+            .collect();
+        if let Err(error) = self.subscription.commit(&offsets).await {
+            tracing::warn!(%error, "offsets could not be committed; the next commit includes them");
+        }
+    }
+
+    /// How far the log has come, for `outcomes` and for the lag metric.
+    async fn report_positions(&mut self) {
+        let (watermarks, committed) =
+            match (self.parts.log.watermarks(Topic::Webhooks).await, self.subscription.committed().await) {
+                (Ok(watermarks), Ok(committed)) => (watermarks, committed),
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::warn!(%error, "the log's positions could not be read");
+                    return;
+                }
+            };
+        let at = self.parts.clock.now().0;
+        let mut rows = Vec::new();
+        for (partition, committed) in committed {
+            let Some(watermark) = watermarks.iter().find(|watermark| watermark.partition == partition) else {
+                continue;
+            };
+            self.parts.metrics.lag(partition, watermark.end.0.saturating_sub(committed.0));
+            rows.push(LogPositionRow {
+                log_partition: partition.0,
+                start_offset: watermark.start.0,
+                end_offset: watermark.end.0,
+                committed_offset: committed.0,
+                at,
+            });
+        }
+        let is_news = |row: &&LogPositionRow| {
+            !self.written_positions.iter().any(|old| LogPositionRow { at: row.at, ..old.clone() } == **row)
+        };
+        let news: Vec<LogPositionRow> = rows.iter().filter(is_news).cloned().collect();
+        if news.is_empty() {
+            return;
+        }
+        match write_positions(&self.parts.client, self.parts.timeout, &news).await {
+            Ok(()) => self.written_positions = rows,
+            Err(error) => tracing::debug!(%error, "the log's positions could not be written"),
+        }
+    }
+
+    /// `None` at shutdown.
+    async fn load_ids(&self, partition: Partition, shutdown: &CancellationToken) -> Option<RecentIds> {
+        let per_partition = self.parts.dedupe_max_ids.div_ceil(self.partitions.len().max(1) + 1);
+        let mut backoff = FIRST_BACKOFF;
+        loop {
+            match RecentIds::load(&self.parts.client, self.parts.timeout, partition, per_partition).await {
+                Ok(ids) => return Some(ids),
+                Err(error) => tracing::warn!(%error, "recent request ids could not be loaded; trying again"),
+            }
+            if !wait(&mut backoff, shutdown).await {
+                return None;
+            }
+        }
+    }
+
+    /// `false` at shutdown, or when the partition is no longer ours.
+    async fn look_up(
+        &mut self,
+        partition: Partition,
+        requests: &[(crate::domain::SourceName, String)],
+        shutdown: &CancellationToken,
+    ) -> bool {
+        let Some(state) = self.partitions.get_mut(&partition) else { return false };
+        let mut backoff = FIRST_BACKOFF;
+        loop {
+            match state.ids.look_up(&self.parts.client, self.parts.timeout, requests).await {
+                Ok(()) => return true,
+                Err(error) => tracing::warn!(%error, "request ids could not be looked up; trying again"),
+            }
+            if !wait(&mut backoff, shutdown).await {
+                return false;
+            }
+        }
+    }
+}
+
+/// Sleeps for the backoff and doubles it; `false` when it is time to stop.
+async fn wait(backoff: &mut Duration, shutdown: &CancellationToken) -> bool {
+    tokio::select! {
+        () = shutdown.cancelled() => false,
+        () = tokio::time::sleep(*backoff) => {
+            *backoff = (*backoff * 2).min(LONGEST_BACKOFF);
+            true
+        }
+    }
+}

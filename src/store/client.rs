@@ -1,0 +1,168 @@
+//! The connection to ClickHouse, embedded or not.
+
+use std::{future::Future, path::Path, time::Duration};
+
+use clickhouse::Client;
+
+use super::{
+    StoreError,
+    engine::{EmbeddedEngine, EngineOptions},
+};
+use crate::{
+    domain::Secret,
+    settings::{ClickHouseSettings, Settings},
+    telemetry::Health,
+};
+
+/// ClickHouse, ready to be used. Owns the embedded engine if there is one.
+#[derive(Debug)]
+pub struct Database {
+    client: Client,
+    reader: Reader,
+    timeout: Duration,
+    engine: Option<EmbeddedEngine>,
+}
+
+/// How to reach ClickHouse with the reader's rights, for `heliometer sql` and for people.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// `http(s)://host:port`.
+    pub url: String,
+    /// The database.
+    pub database: String,
+    /// The user.
+    pub user: String,
+    /// The user's password.
+    pub password: Secret,
+}
+
+/// What [`Database::open`] needs besides the settings.
+#[derive(Clone, Copy, Debug)]
+pub struct DatabaseOptions<'a> {
+    /// The `heliometer` program, which becomes the embedded engine's process.
+    pub program: &'a Path,
+}
+
+impl Database {
+    /// Connects to the configured server, or starts the embedded engine, and makes sure the database exists.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the engine does not start or the server does not answer.
+    pub async fn open(settings: &Settings, options: DatabaseOptions<'_>, health: &Health) -> Result<Self, StoreError> {
+        let clickhouse = &settings.clickhouse;
+        let (url, user, password, reader, engine) = if clickhouse.is_embedded() {
+            let engine = EmbeddedEngine::start(
+                EngineOptions {
+                    program: options.program.to_path_buf(),
+                    data_dir: settings.data_dir.to_path_buf(),
+                    settings: clickhouse.clone(),
+                },
+                health.clone(),
+            )
+            .await?;
+            let url = format!("http://127.0.0.1:{}", engine.endpoint().http_port);
+            let credentials = engine.credentials();
+            let reader = (credentials.reader_user.clone(), Secret::new(credentials.reader_password.clone()));
+            let password = Secret::new(credentials.service_password.clone());
+            (url, EmbeddedEngine::service_user().to_owned(), password, reader, Some(engine))
+        } else {
+            let password = clickhouse.password.clone().unwrap_or_else(|| Secret::new(""));
+            (clickhouse.url.clone(), clickhouse.user.clone(), password, server_reader(clickhouse), None)
+        };
+        let client = Client::default()
+            .with_url(&url)
+            .with_user(user)
+            .with_password(password.expose())
+            // Batches are built here; waiting for the server to build another would only delay them.
+            .with_setting("async_insert", "0")
+            .with_setting("max_execution_time", clickhouse.timeout().as_secs().max(1).to_string());
+        let reader = Reader { url, database: clickhouse.database.clone(), user: reader.0, password: reader.1 };
+        let database = Self { client, reader, timeout: clickhouse.timeout(), engine };
+        let create = format!("CREATE DATABASE IF NOT EXISTS `{}`", clickhouse.database.replace('`', ""));
+        database.bounded("creating the database", database.client.query(&create).execute()).await?;
+        let client = database.client.clone().with_database(&clickhouse.database);
+        health.ready("clickhouse");
+        Ok(Self { client, ..database })
+    }
+
+    /// A client with the service's rights and the database set.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// How readers connect.
+    #[must_use]
+    pub const fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The native-protocol port of the embedded engine.
+    #[must_use]
+    pub fn embedded_tcp_port(&self) -> Option<u16> {
+        self.engine.as_ref().map(|engine| engine.endpoint().tcp_port)
+    }
+
+    /// One statement's or insert's limit.
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Waits for `work`, but not for ever.
+    async fn bounded<T>(
+        &self,
+        doing: &str,
+        work: impl Future<Output = clickhouse::error::Result<T>>,
+    ) -> Result<T, StoreError> {
+        bounded(self.timeout, doing, work).await
+    }
+
+    /// Stops the embedded engine, if there is one.
+    pub async fn close(self) {
+        if let Some(engine) = self.engine {
+            engine.stop().await;
+        }
+    }
+}
+
+impl Reader {
+    /// How readers reach ClickHouse without starting anything: the configured server, or the embedded engine of a
+    /// `serve` that runs on the same data directory. `None` when neither is there.
+    #[must_use]
+    pub fn beside(settings: &Settings) -> Option<Self> {
+        let clickhouse = &settings.clickhouse;
+        if !clickhouse.is_embedded() {
+            let (user, password) = server_reader(clickhouse);
+            return Some(Self { url: clickhouse.url.clone(), database: clickhouse.database.clone(), user, password });
+        }
+        let (endpoint, credentials) = EmbeddedEngine::running_beside(&settings.data_dir)?;
+        Some(Self {
+            url: format!("http://127.0.0.1:{}", endpoint.http_port),
+            database: clickhouse.database.clone(),
+            user: credentials.reader_user,
+            password: Secret::new(credentials.reader_password),
+        })
+    }
+}
+
+/// The reader of a configured server; without one of its own, the service's user serves.
+fn server_reader(settings: &ClickHouseSettings) -> (String, Secret) {
+    if settings.reader_user.is_empty() {
+        (settings.user.clone(), settings.password.clone().unwrap_or_else(|| Secret::new("")))
+    } else {
+        (settings.reader_user.clone(), settings.reader_password.clone().unwrap_or_else(|| Secret::new("")))
+    }
+}
+
+/// Waits for `work` at most `timeout` and says what was being done when it fails.
+pub(crate) async fn bounded<T>(
+    timeout: Duration,
+    doing: &str,
+    work: impl Future<Output = clickhouse::error::Result<T>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(timeout, work).await {
+        Ok(result) => result.map_err(StoreError::clickhouse(doing)),
+        Err(_) => Err(StoreError::Timeout { doing: doing.to_owned(), seconds: timeout.as_secs() }),
+    }
+}

@@ -1,0 +1,263 @@
+//! The engine's files: its configuration, its users, and where it can be reached.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rand::{TryRng, rngs::SysRng};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::EngineError;
+
+/// The service's user on the embedded engine.
+pub(super) const SERVICE_USER: &str = "heliometer";
+/// The user that can only read.
+const READER_USER: &str = "reader";
+
+/// Statements of the boot query, all of which `default` may run once.
+const BOOT_STATEMENTS: [&str; 4] = [
+    "SYSTEM START LISTEN HTTP",
+    "SYSTEM START LISTEN TCP",
+    "SELECT getServerPort('http_port'), getServerPort('tcp_port') INTO OUTFILE '{ports}' TRUNCATE FORMAT TSV",
+    // Blocks until standard input ends: the engine lives as long as its life line.
+    "SELECT count() FROM file('/proc/self/fd/0', LineAsString, 's String') FORMAT Null",
+];
+
+/// Passwords of the embedded engine's two users, made once and kept in a file only its owner can read.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Credentials {
+    /// The service's password.
+    pub service_password: String,
+    /// The reader's user name.
+    pub reader_user: String,
+    /// The reader's password.
+    pub reader_password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("reader_user", &self.reader_user).finish_non_exhaustive()
+    }
+}
+
+/// Where a running embedded engine answers, for commands beside it. Lives in `<data>/clickhouse/endpoint.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// HTTP port on 127.0.0.1.
+    pub http_port: u16,
+    /// Native-protocol port on 127.0.0.1.
+    pub tcp_port: u16,
+}
+
+/// The engine's directory, `<data>/clickhouse`.
+#[derive(Clone, Debug)]
+pub(super) struct EngineFiles {
+    root: PathBuf,
+}
+
+impl EngineFiles {
+    pub(super) fn new(data_dir: &Path) -> Self {
+        Self { root: data_dir.join("clickhouse") }
+    }
+
+    pub(super) fn store(&self) -> PathBuf {
+        self.root.join("store")
+    }
+
+    pub(super) fn config(&self) -> PathBuf {
+        self.root.join("config.xml")
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.root.join("engine.log")
+    }
+
+    fn ports(&self) -> PathBuf {
+        self.root.join("ports.tsv")
+    }
+
+    fn endpoint(&self) -> PathBuf {
+        self.root.join("endpoint.json")
+    }
+
+    pub(super) fn boot_query(&self) -> String {
+        BOOT_STATEMENTS.join("; ").replace("{ports}", &self.ports().display().to_string())
+    }
+
+    /// Makes the directory and writes configuration and users. Passwords are made the first time only.
+    pub(super) fn write(&self, database: &str, max_memory_bytes: u64) -> Result<Credentials, EngineError> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(self.store())
+            .map_err(EngineError::io(format!("cannot create {}", self.store().display())))?;
+        let credentials = self.credentials()?;
+        let users = self.root.join("users.xml");
+        self.write_private(&users, &users_xml(&credentials, database, max_memory_bytes))?;
+        self.write_private(&self.config(), &config_xml(&users, max_memory_bytes))?;
+        Ok(credentials)
+    }
+
+    /// Reads the passwords, or makes them.
+    pub(super) fn credentials(&self) -> Result<Credentials, EngineError> {
+        let path = self.root.join("credentials.json");
+        if let Ok(text) = fs::read_to_string(&path)
+            && let Ok(credentials) = serde_json::from_str(&text)
+        {
+            return Ok(credentials);
+        }
+        let credentials = Credentials {
+            service_password: random_password()?,
+            reader_user: READER_USER.to_owned(),
+            reader_password: random_password()?,
+        };
+        let text = serde_json::to_string_pretty(&credentials)
+            .map_err(|error| EngineError::Io { doing: "cannot write credentials".to_owned(), source: error.into() })?;
+        self.write_private(&path, &text)?;
+        Ok(credentials)
+    }
+
+    /// Forgets the ports of an earlier run, so that [`Self::read_ports`] tells of this one.
+    pub(super) fn clear_ports(&self) {
+        drop(fs::remove_file(self.ports()));
+    }
+
+    /// The ports the engine listens on, once it has written them.
+    pub(super) fn read_ports(&self) -> Option<Endpoint> {
+        let text = fs::read_to_string(self.ports()).ok()?;
+        let (http_port, tcp_port) = text.trim_end().split_once('\t')?;
+        Some(Endpoint { http_port: http_port.parse().ok()?, tcp_port: tcp_port.parse().ok()? })
+    }
+
+    pub(super) fn publish_endpoint(&self, endpoint: Endpoint) -> Result<(), EngineError> {
+        let text = serde_json::to_string(&endpoint)
+            .map_err(|error| EngineError::Io { doing: "cannot write the endpoint".to_owned(), source: error.into() })?;
+        self.write_private(&self.endpoint(), &text)
+    }
+
+    pub(super) fn withdraw_endpoint(&self) {
+        drop(fs::remove_file(self.endpoint()));
+    }
+
+    /// Where an engine that was started by another process says it answers.
+    pub(super) fn read_endpoint(&self) -> Option<Endpoint> {
+        serde_json::from_str(&fs::read_to_string(self.endpoint()).ok()?).ok()
+    }
+
+    /// Whole or not at all, readable by the owner alone.
+    fn write_private(&self, path: &Path, text: &str) -> Result<(), EngineError> {
+        let doing = || format!("cannot write {}", path.display());
+        let temporary = path.with_extension("new");
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(EngineError::io(doing()))?;
+        file.write_all(text.as_bytes()).map_err(EngineError::io(doing()))?;
+        file.sync_all().map_err(EngineError::io(doing()))?;
+        fs::rename(&temporary, path).map_err(EngineError::io(doing()))
+    }
+}
+
+fn random_password() -> Result<String, EngineError> {
+    let mut bytes = [0; 24];
+    SysRng.try_fill_bytes(&mut bytes).map_err(|error| EngineError::Randomness(error.to_string()))?;
+    Ok(hex::encode(bytes))
+}
+
+fn sha256_hex(text: &str) -> String {
+    hex::encode(Sha256::digest(text.as_bytes()))
+}
+
+fn config_xml(users: &Path, max_memory_bytes: u64) -> String {
+    format!(
+        "<clickhouse>
+  <user_directories><users_xml><path>{users}</path></users_xml></user_directories>
+  <max_server_memory_usage>{max_memory_bytes}</max_server_memory_usage>
+  <mark_cache_size>268435456</mark_cache_size>
+  <max_connections>256</max_connections>
+  <query_log>
+    <database>system</database>
+    <table>query_log</table>
+    <ttl>event_date + INTERVAL 7 DAY DELETE</ttl>
+  </query_log>
+  <merge_tree>
+    <fsync_after_insert>1</fsync_after_insert>
+    <fsync_part_directory>1</fsync_part_directory>
+  </merge_tree>
+</clickhouse>
+",
+        users = users.display()
+    )
+}
+
+fn users_xml(credentials: &Credentials, database: &str, max_memory_bytes: u64) -> String {
+    let loopback = "<networks><ip>127.0.0.1</ip><ip>::1</ip></networks>";
+    let service_hash = sha256_hex(&credentials.service_password);
+    let reader_hash = sha256_hex(&credentials.reader_password);
+    let boot_statements = BOOT_STATEMENTS.len();
+    let query_memory_bytes = max_memory_bytes / 4 * 3;
+    format!(
+        "<clickhouse>
+  <profiles>
+    <default><max_memory_usage>{query_memory_bytes}</max_memory_usage></default>
+    <reader>
+      <readonly>2</readonly>
+      <max_execution_time>60</max_execution_time>
+      <max_memory_usage>{query_memory_bytes}</max_memory_usage>
+      <constraints>
+        <max_execution_time><min>1</min><max>600</max></max_execution_time>
+        <max_memory_usage><min>1</min><max>{query_memory_bytes}</max></max_memory_usage>
+      </constraints>
+    </reader>
+  </profiles>
+  <quotas>
+    <default/>
+    <boot><interval><duration>2147483647</duration><queries>{boot_statements}</queries></interval></boot>
+  </quotas>
+  <users>
+    <default>
+      <password></password>
+      {loopback}
+      <profile>default</profile>
+      <quota>boot</quota>
+      <grants>
+        <query>GRANT SYSTEM LISTEN ON *.*</query>
+        <query>GRANT READ ON FILE</query>
+        <query>GRANT CREATE TEMPORARY TABLE ON *.*</query>
+      </grants>
+    </default>
+    <{SERVICE_USER}>
+      <password_sha256_hex>{service_hash}</password_sha256_hex>
+      {loopback}
+      <profile>default</profile>
+      <quota>default</quota>
+      <grants>
+        <query>GRANT ALL ON {database}.*</query>
+        <query>GRANT CREATE DATABASE ON *.*</query>
+        <query>GRANT TABLE ENGINE ON *</query>
+        <query>GRANT SELECT ON system.*</query>
+        <query>GRANT KILL QUERY ON *.*</query>
+        <query>GRANT SYSTEM FLUSH LOGS ON *.*</query>
+      </grants>
+    </{SERVICE_USER}>
+    <{READER_USER}>
+      <password_sha256_hex>{reader_hash}</password_sha256_hex>
+      {loopback}
+      <profile>reader</profile>
+      <quota>default</quota>
+      <grants>
+        <query>GRANT SELECT ON {database}.*</query>
+      </grants>
+    </{READER_USER}>
+  </users>
+</clickhouse>
+"
+    )
+}

@@ -1,0 +1,23 @@
+//! ClickHouse: the schema, the rows, the rollups, and the embedded engine.
+//!
+//! Every write here can be repeated without changing a total: rows replace rows with the same key, rollups replace
+//! rollups. So a crash anywhere is answered by doing it again.
+
+mod client;
+pub mod engine;
+mod error;
+mod ids;
+mod metrics;
+mod migrations;
+mod rollup;
+mod rows;
+mod writer;
+
+pub use client::{Database, DatabaseOptions, Reader};
+pub use error::StoreError;
+pub use ids::{FirstSeen, RecentIds};
+pub use metrics::StoreMetrics;
+pub use migrations::{AppliedMigration, migrate, pending};
+pub use rollup::Rollups;
+pub use rows::{DeadLetterRow, LogPositionRow, OutcomeRow, RequestRow};
+pub use writer::{Batch, write_batch, write_positions};

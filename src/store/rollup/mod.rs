@@ -1,0 +1,101 @@
+//! Keeps the rollups equal to what the deduplicated rows say, by recomputing what was touched.
+//!
+//! A pass asks which minutes have rows that were inserted since the last pass, computes those minutes again from
+//! the rows, then their days, and the users' hours and months, and replaces the old rollup rows; groups that have
+//! vanished get a tombstone. Then the watermark moves. A pass that dies anywhere is repeated from the old watermark
+//! and ends in the same place: late rows, duplicates, corrections and crashes need no code of their own.
+//!
+//! **Which rows are new** cannot be told by time alone: an insert that started before the last pass may have become
+//! visible after it. So each pass looks back [`OVERLAP`] further than the watermark, which is longer than an insert may
+//! take, and leaves out the inserts it has already seen there (each insert has one `inserted_at`).
+
+mod pass;
+mod statements;
+
+use std::{sync::Arc, time::Duration};
+
+use clickhouse::Client;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::StoreMetrics;
+use pass::Pass;
+
+/// Longer than an insert may be under way (`clickhouse.timeout_ms`, 30 s by default).
+const OVERLAP: Duration = Duration::from_secs(90);
+/// Without a nudge, a pass runs at least this often, for rows that other processes inserted.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Passes under load are at least this far apart, so that a busy minute is recomputed a few times a second at most.
+const BUSY_INTERVAL: Duration = Duration::from_millis(300);
+const ERROR_BACKOFF: Duration = Duration::from_secs(1);
+
+/// The rollup task.
+#[derive(Debug)]
+pub struct Rollups {
+    pass: Pass,
+    metrics: StoreMetrics,
+    inserted: Arc<Notify>,
+    rolled_up: watch::Sender<u64>,
+}
+
+impl Rollups {
+    /// `inserted` is notified after every insert. The receiver's value changes after every pass that changed something.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        timeout: Duration,
+        metrics: StoreMetrics,
+        inserted: Arc<Notify>,
+    ) -> (Self, watch::Receiver<u64>) {
+        let (rolled_up, receiver) = watch::channel(0);
+        (Self { pass: Pass::new(client, timeout, OVERLAP.max(timeout * 2)), metrics, inserted, rolled_up }, receiver)
+    }
+
+    /// Runs passes until `shutdown`, then one more, so that what was stored last is in the totals.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut complete_at = Instant::now();
+        loop {
+            let pause = match self.pass_once().await {
+                Ok(elapsed) => {
+                    complete_at = Instant::now();
+                    // A pass that takes long must not take all of the engine.
+                    BUSY_INTERVAL.max(elapsed)
+                }
+                Err(()) => ERROR_BACKOFF,
+            };
+            self.metrics.rollup_lag(complete_at.elapsed());
+            let stop = tokio::select! {
+                () = shutdown.cancelled() => true,
+                () = async {
+                    tokio::time::sleep(pause).await;
+                    // Either returns at once if an insert came meanwhile.
+                    drop(tokio::time::timeout(IDLE_INTERVAL, self.inserted.notified()).await);
+                } => false,
+            };
+            if stop {
+                drop(self.pass_once().await);
+                return;
+            }
+        }
+    }
+
+    async fn pass_once(&mut self) -> Result<Duration, ()> {
+        let started = Instant::now();
+        match self.pass.run().await {
+            Ok(0) => Ok(started.elapsed()),
+            Ok(minutes) => {
+                self.metrics.rolled_up(minutes, started.elapsed());
+                self.rolled_up.send_modify(|passes| *passes += 1);
+                Ok(started.elapsed())
+            }
+            Err(error) => {
+                self.metrics.rollup_failed(&error);
+                tracing::warn!(%error, "a rollup pass failed; it will be repeated");
+                Err(())
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! One pass.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
+
+use clickhouse::{Client, Row};
+use serde::{Deserialize, Serialize};
+
+use super::statements::{self, Recompute};
+use crate::store::{StoreError, client::bounded};
+
+/// Buckets recomputed by one statement: bounds the statement's size and memory.
+const BUCKETS_PER_STATEMENT: usize = 2_000;
+/// The name of these rollups in `rollup_passes`.
+const NAME: &str = "totals";
+
+/// A bucket of one source: its start in seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Row, Serialize, Deserialize)]
+pub(super) struct Bucket {
+    pub(super) source: String,
+    pub(super) start: u32,
+}
+
+#[derive(Row, Deserialize)]
+struct TouchedRow {
+    source: String,
+    start: u32,
+    /// Microseconds since 1970, one per insert.
+    inserts: Vec<i64>,
+}
+
+#[derive(Row, Serialize, Deserialize)]
+struct PassRow {
+    name: String,
+    /// Microseconds.
+    watermark_us: i64,
+    last_version: u64,
+}
+
+/// What one pass hands to the next.
+#[derive(Debug)]
+pub(super) struct Pass {
+    client: Client,
+    timeout: Duration,
+    overlap: Duration,
+    /// Loaded from `rollup_passes` by the first pass.
+    progress: Option<Progress>,
+    /// Inserts within the overlap that are in the rollups, by minute.
+    seen: HashMap<Bucket, HashSet<i64>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    watermark_us: i64,
+    last_version: u64,
+}
+
+impl Pass {
+    pub(super) fn new(client: Client, timeout: Duration, overlap: Duration) -> Self {
+        Self { client, timeout, overlap, progress: None, seen: HashMap::new() }
+    }
+
+    /// Recomputes what was touched; returns how many minutes that were.
+    pub(super) async fn run(&mut self) -> Result<usize, StoreError> {
+        let progress = match self.progress {
+            Some(progress) => progress,
+            None => self.load_progress().await?,
+        };
+        let now_us = self.server_time_us().await?;
+        let overlap_us = i64::try_from(self.overlap.as_micros()).unwrap_or(i64::MAX);
+        let since_us = progress.watermark_us.saturating_sub(overlap_us).max(0);
+        let touched = self.touched_since(since_us).await?;
+        let dirty: BTreeSet<Bucket> = touched
+            .iter()
+            .filter(|(bucket, inserts)| self.seen.get(*bucket).is_none_or(|seen| !inserts.is_subset(seen)))
+            .map(|(bucket, _)| bucket.clone())
+            .collect();
+        if !dirty.is_empty() {
+            let version = progress.last_version.saturating_add(1).max(u64::try_from(now_us).unwrap_or(0));
+            self.recompute(&dirty, version).await?;
+            let progress = Progress { watermark_us: now_us, last_version: version };
+            self.store_progress(progress).await?;
+            self.progress = Some(progress);
+        } else {
+            // In memory only: a restart looks at a longer past once, which is cheaper than a write every second.
+            self.progress = Some(Progress { watermark_us: now_us, ..progress });
+        }
+        self.seen = touched;
+        Ok(dirty.len())
+    }
+
+    async fn recompute(&self, minutes: &BTreeSet<Bucket>, version: u64) -> Result<(), StoreError> {
+        let plan: [(&Recompute, BTreeSet<Bucket>); 4] = [
+            (&statements::MODEL_MINUTE, minutes.clone()),
+            (&statements::MODEL_DAY, coarser(minutes, start_of_day)),
+            (&statements::USER_HOUR, coarser(minutes, |minute| minute - minute % 3_600)),
+            (&statements::USER_MONTH, coarser(minutes, start_of_month)),
+        ];
+        for (recompute, buckets) in &plan {
+            let buckets: Vec<&Bucket> = buckets.iter().collect();
+            for chunk in buckets.chunks(BUCKETS_PER_STATEMENT) {
+                let statement = recompute.statement(chunk, version);
+                bounded(self.timeout, recompute.doing, self.client.query(&statement).execute()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn touched_since(&self, since_us: i64) -> Result<HashMap<Bucket, HashSet<i64>>, StoreError> {
+        let query = self
+            .client
+            .query(
+                "SELECT toString(source) AS source, toUnixTimestamp(toStartOfMinute(event_time)) AS start, \
+                 groupUniqArray(toUnixTimestamp64Micro(inserted_at)) AS inserts \
+                 FROM request_rows WHERE inserted_at >= fromUnixTimestamp64Micro(?) GROUP BY source, start",
+            )
+            .bind(since_us);
+        let rows = bounded(self.timeout, "finding touched minutes", query.fetch_all::<TouchedRow>()).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (Bucket { source: row.source, start: row.start }, row.inserts.into_iter().collect()))
+            .collect())
+    }
+
+    async fn server_time_us(&self) -> Result<i64, StoreError> {
+        // The server's clock sets inserted_at, so the watermark must be the server's too.
+        let query = self.client.query("SELECT toUnixTimestamp64Micro(now64(6))");
+        bounded(self.timeout, "reading the server's time", query.fetch_one::<i64>()).await
+    }
+
+    async fn load_progress(&self) -> Result<Progress, StoreError> {
+        let query = self
+            .client
+            .query(
+                "SELECT toUnixTimestamp64Micro(toDateTime64(watermark, 6)) AS watermark_us, last_version \
+                 FROM rollup_passes FINAL WHERE name = ?",
+            )
+            .bind(NAME);
+        #[derive(Row, Deserialize)]
+        struct Stored {
+            watermark_us: i64,
+            last_version: u64,
+        }
+        let stored = bounded(self.timeout, "reading rollup_passes", query.fetch_optional::<Stored>()).await?;
+        Ok(stored.map_or(Progress { watermark_us: 0, last_version: 0 }, |row| Progress {
+            watermark_us: row.watermark_us,
+            last_version: row.last_version,
+        }))
+    }
+
+    async fn store_progress(&self, progress: Progress) -> Result<(), StoreError> {
+        let row =
+            PassRow { name: NAME.to_owned(), watermark_us: progress.watermark_us, last_version: progress.last_version };
+        let query = self
+            .client
+            .query(
+                "INSERT INTO rollup_passes (name, watermark, last_version, at) \
+                 SELECT ?, fromUnixTimestamp64Micro(?), ?, now64(3)",
+            )
+            .bind(row.name)
+            .bind(row.watermark_us)
+            .bind(row.last_version);
+        bounded(self.timeout, "writing rollup_passes", query.execute()).await
+    }
+}
+
+fn coarser(minutes: &BTreeSet<Bucket>, start: impl Fn(u32) -> u32) -> BTreeSet<Bucket> {
+    minutes.iter().map(|minute| Bucket { source: minute.source.clone(), start: start(minute.start) }).collect()
+}
+
+const fn start_of_day(seconds: u32) -> u32 {
+    seconds - seconds % 86_400
+}
+
+fn start_of_month(seconds: u32) -> u32 {
+    let day = start_of_day(seconds);
+    let day_of_month = jiff::Timestamp::from_second(i64::from(day))
+        .map_or(1, |timestamp| timestamp.to_zoned(jiff::tz::TimeZone::UTC).day());
+    day - u32::try_from(i32::from(day_of_month) - 1).unwrap_or(0) * 86_400
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_start_on_their_first() {
+        for (at, month) in [
+            ("2026-11-21T23:59:59Z", "2026-11-01T00:00:00Z"),
+            ("2024-02-29T00:00:00Z", "2024-02-01T00:00:00Z"),
+            ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),
+        ] {
+            let seconds = |text: &str| {
+                u32::try_from(text.parse::<jiff::Timestamp>().expect("a time").as_second()).expect("after 1970")
+            };
+            assert_eq!(start_of_month(seconds(at)), seconds(month), "{at}");
+        }
+    }
+}

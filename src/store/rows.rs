@@ -1,0 +1,76 @@
+//! Rows as they go to ClickHouse. Field names are column names; the columns' meaning stands in `sql/`.
+//!
+//! Times are milliseconds since 1970 UTC (`DateTime64(3)`), money is in 10⁻¹² USD (`Decimal(18, 12)`).
+
+#![expect(missing_docs, reason = "each field is the column of the same name, which sql/ documents")]
+
+use clickhouse::Row;
+use serde::{Deserialize, Serialize};
+
+/// `request_rows`, without `inserted_at`, which the server sets.
+#[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
+pub struct RequestRow {
+    pub request_id: String,
+    pub source: String,
+    pub event_time: i64,
+    pub received_at: i64,
+    pub user_id: String,
+    pub model: String,
+    pub provider: String,
+    pub prompt_tokens: Option<u64>,
+    pub completion_tokens: Option<u64>,
+    pub total_tokens: Option<u64>,
+    pub cached_tokens: Option<u64>,
+    pub cache_write_tokens: Option<u64>,
+    pub reasoning_tokens: Option<u64>,
+    pub cost_usd: Option<i64>,
+    pub cost_source: String,
+    pub gateway_cost_usd: Option<i64>,
+    pub latency_ms: Option<u32>,
+    pub token_ratio: Option<f64>,
+    pub is_inefficient: bool,
+    pub status: String,
+    pub fetch_status: String,
+    pub is_test: bool,
+    pub log_partition: u16,
+    pub log_offset: u64,
+    pub version: u64,
+    pub is_deleted: u8,
+}
+
+/// `outcome_rows`
+#[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct OutcomeRow {
+    pub log_partition: u16,
+    pub log_offset: u64,
+    pub outcome: String,
+    pub reason: String,
+    pub source: String,
+    pub received_at: i64,
+    pub version: u64,
+}
+
+/// `dead_letter_rows`
+#[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct DeadLetterRow {
+    pub log_partition: u16,
+    pub log_offset: u64,
+    pub received_at: i64,
+    pub at: i64,
+    pub source: String,
+    pub reason: String,
+    pub detail: String,
+    pub body_bytes: u64,
+    pub dead_letter_partition: u16,
+    pub dead_letter_offset: u64,
+}
+
+/// `log_positions`
+#[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct LogPositionRow {
+    pub log_partition: u16,
+    pub start_offset: u64,
+    pub end_offset: u64,
+    pub committed_offset: u64,
+    pub at: i64,
+}

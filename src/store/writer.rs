@@ -1,0 +1,73 @@
+//! Writes batches. The order matters: rows, then outcomes; a crash between them is answered by redelivery.
+
+use std::time::{Duration, Instant};
+
+use clickhouse::{Client, RowOwned, RowWrite};
+
+use super::{DeadLetterRow, LogPositionRow, OutcomeRow, RequestRow, StoreError, StoreMetrics, client::bounded};
+
+/// Everything that one flush writes.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Calls, new or in a higher version.
+    pub requests: Vec<RequestRow>,
+    /// What became of each message.
+    pub outcomes: Vec<OutcomeRow>,
+    /// Messages given up.
+    pub dead_letters: Vec<DeadLetterRow>,
+}
+
+impl Batch {
+    /// Nothing to write.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.outcomes.is_empty() && self.requests.is_empty() && self.dead_letters.is_empty()
+    }
+}
+
+/// Writes a batch. Writing it again after an error changes nothing that was already written.
+///
+/// # Errors
+/// [`StoreError`] when any part is not known to be written.
+pub async fn write_batch(
+    client: &Client,
+    timeout: Duration,
+    batch: &Batch,
+    metrics: &StoreMetrics,
+) -> Result<(), StoreError> {
+    let started = Instant::now();
+    insert(client, timeout, "request_rows", &batch.requests).await?;
+    insert(client, timeout, "dead_letter_rows", &batch.dead_letters).await?;
+    insert(client, timeout, "outcome_rows", &batch.outcomes).await?;
+    metrics.batch_written(batch, started.elapsed());
+    Ok(())
+}
+
+/// Records how far each partition of the log has come.
+///
+/// # Errors
+/// [`StoreError`] when they are not known to be written; the next call writes newer ones.
+pub async fn write_positions(
+    client: &Client,
+    timeout: Duration,
+    positions: &[LogPositionRow],
+) -> Result<(), StoreError> {
+    insert(client, timeout, "log_positions", positions).await
+}
+
+async fn insert<R>(client: &Client, timeout: Duration, table: &'static str, rows: &[R]) -> Result<(), StoreError>
+where
+    R: RowOwned + RowWrite,
+{
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let write = async {
+        let mut insert = client.insert::<R>(table).await?;
+        for row in rows {
+            insert.write(row).await?;
+        }
+        insert.end().await
+    };
+    bounded(timeout, &format!("inserting into {table}"), write).await
+}
