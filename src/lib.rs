@@ -5,6 +5,7 @@
 
 pub mod alert;
 pub mod consumer;
+pub mod command;
 pub mod domain;
 pub mod event_log;
 pub mod fetch;
@@ -12,6 +13,7 @@ pub mod payload;
 pub mod pricing;
 pub mod settings;
 pub mod store;
+pub mod simulator;
 pub mod telemetry;
 pub mod tls;
 pub mod usage;
