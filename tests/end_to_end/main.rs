@@ -1,1 +1,10 @@
+//! The real program, end to end: real HTTPS, the real event log, the real ClickHouse engine, real processes that are
+//! really killed. Nothing here is mocked; what stands in for Slack and for object storage speaks HTTP.
 
+mod alerts;
+mod bad_input;
+mod commands;
+mod exactness;
+mod harness;
+mod restarts;
+mod samples;
