@@ -4,8 +4,8 @@
 //! `ingress` → `event_log` → `consumer` → (`fetch`, `usage`, `pricing`) → `store` → `alert` → `notify`.
 
 pub mod alert;
-pub mod consumer;
 pub mod command;
+pub mod consumer;
 pub mod domain;
 pub mod event_log;
 pub mod fetch;
@@ -13,8 +13,8 @@ pub mod notify;
 pub mod payload;
 pub mod pricing;
 pub mod settings;
-pub mod store;
 pub mod simulator;
+pub mod store;
 pub mod telemetry;
 pub mod tls;
 pub mod usage;

@@ -18,6 +18,7 @@ use super::{
     AlertError, contributors,
     delivery::{Delivery, DeliveryPolicy},
     journal::{Details, Journal, TransitionRow},
+    limits,
     metrics::AlertMetrics,
     observe::{MAX_GROUPS, observe, window_span},
     period::Span,
@@ -160,7 +161,10 @@ impl Alerter {
             self.rules.iter_mut().for_each(|rule| rule.dirty = true);
         }
         if !self.loaded {
-            self.states = self.journal.load(self.clock.now()).await?;
+            let now = self.clock.now();
+            let rules: Vec<&Rule> = self.rules.iter().map(|progress| &progress.rule).collect();
+            limits::publish(&self.client, &rules, now).await?;
+            self.states = self.journal.load(now).await?;
             self.loaded = true;
         }
         self.record().await?;
@@ -310,7 +314,3 @@ impl RuleProgress {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "alerter_tests.rs"]
-mod tests;

@@ -12,6 +12,7 @@ mod contributors;
 mod delivery;
 mod error;
 mod journal;
+mod limits;
 mod metrics;
 mod observe;
 mod period;

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::{
     AlertError,
+    error::bounded,
     period::Span,
     rule::{Condition, Filter, Measure, Period, Rule, Scope, Statistic, Total, Window},
     state::{GroupValue, Observation},
@@ -166,16 +167,16 @@ pub(super) async fn observe(
     span: Span,
     active: Vec<String>,
 ) -> Result<Observation, AlertError> {
-    let failed = AlertError::while_doing("evaluate an alert rule");
+    let doing = "evaluate an alert rule";
     let mut groups: Vec<GroupValue> = match &rule.condition {
         Condition::Total(total) => {
-            let rows: Vec<TotalRow> =
-                total_sql(rule, total, &span, active).query(client).fetch_all().await.map_err(failed)?;
+            let query = total_sql(rule, total, &span, active).query(client);
+            let rows: Vec<TotalRow> = bounded(doing, query.fetch_all()).await?;
             rows.into_iter().map(|row| row.into_group(total.limit)).collect()
         }
         Condition::Window(window) => {
-            let rows: Vec<WindowRow> =
-                window_sql(rule, window, &span).query(client).fetch_all().await.map_err(failed)?;
+            let query = window_sql(rule, window, &span).query(client);
+            let rows: Vec<WindowRow> = bounded(doing, query.fetch_all()).await?;
             rows.into_iter().map(|row| row.into_group(window.measure)).collect()
         }
     };

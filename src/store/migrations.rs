@@ -27,10 +27,11 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [Migration; 3] = migrations! {
+const MIGRATIONS: [Migration; 4] = migrations! {
     1 => "0001_requests.sql",
     2 => "0002_outcomes.sql",
     3 => "0003_rollups.sql",
+    4 => "0004_alerts.sql",
 };
 
 const CREATE_RECORD: &str = "
