@@ -3,15 +3,18 @@
 //! The modules are the rooms of one event's way, in this order:
 //! `ingress` → `event_log` → `consumer` → (`fetch`, `usage`, `pricing`) → `store` → `alert` → `notify`.
 
+pub mod admin;
 pub mod alert;
 pub mod command;
 pub mod consumer;
 pub mod domain;
 pub mod event_log;
 pub mod fetch;
+pub mod ingress;
 pub mod notify;
 pub mod payload;
 pub mod pricing;
+pub mod service;
 pub mod settings;
 pub mod simulator;
 pub mod store;

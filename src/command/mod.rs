@@ -1,3 +1,107 @@
 //! The commands of the command line: arguments in, words for people out.
 
+mod doctor;
+mod error;
+mod migrate;
+mod send_test;
+mod serve;
 pub mod simulate;
+mod sql;
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use clap::{Parser, Subcommand};
+
+pub use error::CommandError;
+
+use crate::{
+    settings::{self, Settings},
+    store::engine::child,
+};
+
+/// Exact cost, token and latency accounting for LLM calls, from Helicone's webhooks into ClickHouse, with alerts to Slack.
+///
+/// Start with `heliometer serve` (everything embedded, nothing to install), point Helicone's webhook at
+/// https://YOUR-HOST:8443/webhook, and ask: `heliometer sql "SELECT * FROM model_day"`.
+///
+/// Settings come from heliometer.toml and from HELIOMETER__SECTION__KEY variables; secrets from
+/// HELICONE_WEBHOOK_SECRET and SLACK_WEBHOOK_URL. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct CommandLine {
+    /// Settings file [default: $HELIOMETER_CONFIG, else ./heliometer.toml if it exists].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service until Ctrl-C or SIGTERM.
+    Serve(serve::ServeArgs),
+    /// Bring the ClickHouse schema up to date; `serve` does it too.
+    Migrate(migrate::MigrateArgs),
+    /// Check settings, secrets, clock, certificate, event log, ClickHouse and Slack: what is wrong and what to do.
+    Doctor,
+    /// Send one signed event and follow it to ClickHouse.
+    SendTest(send_test::SendTestArgs),
+    /// Send signed traffic of realistic shape and write down the exact totals expected from it.
+    Simulate(simulate::SimulateArgs),
+    /// Ask ClickHouse something, with the reader's rights.
+    Sql(sql::SqlArgs),
+    /// The embedded engine's own process; `serve` starts it.
+    #[command(hide = true)]
+    Engine(child::ChildArguments),
+}
+
+impl CommandLine {
+    /// Runs the command and returns the exit code. Errors go to standard error.
+    #[must_use]
+    pub fn run(self) -> u8 {
+        match self.dispatch() {
+            Ok(code) => code,
+            Err(error) => {
+                // Nobody is left to tell that standard error is gone.
+                drop(writeln!(std::io::stderr(), "error: {error}"));
+                error.exit_code()
+            }
+        }
+    }
+
+    fn dispatch(self) -> Result<u8, CommandError> {
+        // Before any thread is started: the engine wants the process for itself.
+        if let Command::Engine(arguments) = &self.command {
+            return Ok(child::run(arguments).map(|()| 0)?);
+        }
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CommandError::Runtime)?;
+        runtime.block_on(async {
+            if let Command::Doctor = self.command {
+                return doctor::run(self.config.as_deref()).await;
+            }
+            let settings = load(self.config.as_deref())?;
+            crate::tls::install_crypto_provider();
+            match self.command {
+                Command::Serve(arguments) => serve::run(arguments, settings).await.map(|()| 0),
+                Command::Migrate(arguments) => migrate::run(arguments, settings).await.map(|()| 0),
+                Command::SendTest(arguments) => send_test::run(arguments, &settings).await.map(|()| 0),
+                Command::Simulate(arguments) => Ok(simulate::run(arguments, &settings.data_dir).await.map(|()| 0)?),
+                Command::Sql(arguments) => sql::run(arguments, &settings).await.map(|()| 0),
+                Command::Doctor | Command::Engine(_) => Ok(0),
+            }
+        })
+    }
+}
+
+fn load(config: Option<&Path>) -> Result<Settings, CommandError> {
+    Ok(settings::load(settings::config_path(config)?.as_deref())?)
+}
+
+/// This program, which the embedded engine's process is made from.
+fn program() -> Result<PathBuf, CommandError> {
+    std::env::current_exe().map_err(CommandError::Program)
+}

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Why the event log did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum EventLogError {
     /// The record is larger than the log takes.
     #[error("a record of {size_bytes} bytes is over the log's limit of {max_bytes}; raise event_log.max_record_bytes")]

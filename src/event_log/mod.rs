@@ -13,8 +13,12 @@ use bytes::Bytes;
 
 use crate::domain::UtcMillis;
 
+#[cfg(test)]
+mod conformance;
+mod embedded;
 mod error;
 
+pub use embedded::EmbeddedLog;
 pub use error::EventLogError;
 
 /// The streams of records that Heliometer keeps.

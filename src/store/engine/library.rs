@@ -11,7 +11,10 @@ use super::EngineError;
 pub(super) const ENGINE_VERSION: &str = "26.7.3-stable.1";
 
 /// The library to load: the configured path, else beside the program, in `./engine`, or in the user's cache.
-pub(super) fn find(configured: &Path) -> Result<PathBuf, EngineError> {
+///
+/// # Errors
+/// [`EngineError::LibraryMissing`] with what to do.
+pub fn find_library(configured: &Path) -> Result<PathBuf, EngineError> {
     let candidates = if configured.as_os_str().is_empty() { default_places() } else { vec![configured.to_path_buf()] };
     candidates.iter().find(|path| path.is_file()).cloned().ok_or_else(|| EngineError::LibraryMissing {
         looked_in: candidates.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),

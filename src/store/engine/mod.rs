@@ -21,4 +21,5 @@ mod supervisor;
 
 pub use config::{Credentials, Endpoint};
 pub use error::EngineError;
+pub use library::find_library;
 pub use supervisor::{EmbeddedEngine, EngineOptions};

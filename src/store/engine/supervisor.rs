@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     EngineError,
     config::{Credentials, Endpoint, EngineFiles, SERVICE_USER},
-    library,
+    library::find_library,
 };
 use crate::{settings::ClickHouseSettings, telemetry::Health};
 
@@ -58,7 +58,7 @@ impl EmbeddedEngine {
     /// # Errors
     /// [`EngineError`] when it is not installed, a port is taken, or it does not answer in time.
     pub async fn start(options: EngineOptions, health: Health) -> Result<Self, EngineError> {
-        let library = library::find(&options.settings.engine_library)?;
+        let library = find_library(&options.settings.engine_library)?;
         let data_dir = std::path::absolute(&options.data_dir)
             .map_err(EngineError::io(format!("cannot resolve {}", options.data_dir.display())))?;
         let files = EngineFiles::new(&data_dir);

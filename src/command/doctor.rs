@@ -1,0 +1,175 @@
+//! `heliometer doctor`
+
+use std::{io::Write, net::TcpListener, path::Path, time::Duration};
+
+use super::{CommandError, load};
+use crate::{
+    domain::{Clock, SystemClock, UtcMillis},
+    settings::{Settings, TlsMode},
+    store::{Reader, engine},
+};
+
+const CLICKHOUSE_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
+/// The release of this version: a clock before it is wrong.
+const EARLIEST_PLAUSIBLE_TIME: UtcMillis = UtcMillis(1_790_000_000_000);
+
+/// One line of the report.
+enum Finding {
+    Good(String),
+    /// Works, but somebody should know.
+    Note(String),
+    Bad(String),
+}
+
+use Finding::{Bad, Good, Note};
+
+/// Checks everything and prints a line for each. Returns exit code 1 if anything is wrong.
+pub(super) async fn run(config: Option<&Path>) -> Result<u8, CommandError> {
+    let mut findings: Vec<(&str, Finding)> = Vec::new();
+    match load(config) {
+        Err(error) => findings.push(("settings", Bad(error.to_string()))),
+        Ok(settings) => {
+            crate::tls::install_crypto_provider();
+            findings.push(("settings", Good("read, every key known".to_owned())));
+            findings.push(("secrets", secrets(&settings)));
+            findings.push(("data", data_dir(&settings)));
+            findings.push(("clock", clock()));
+            findings.push(("certificate", certificate(&settings)));
+            findings.push(("event log", event_log(&settings)));
+            findings.extend(clickhouse(&settings).await.into_iter().map(|finding| ("ClickHouse", finding)));
+            findings.push(("alerts", alerts(&settings)));
+            findings.push(("Slack", slack(&settings)));
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    let mut is_bad = false;
+    for (what, finding) in &findings {
+        let (mark, text) = match finding {
+            Good(text) => ("ok  ", text),
+            Note(text) => ("note", text),
+            Bad(text) => {
+                is_bad = true;
+                ("BAD ", text)
+            }
+        };
+        writeln!(out, "{mark}  {what:<12} {}", text.replace('\n', "\n                    "))?;
+    }
+    Ok(u8::from(is_bad))
+}
+
+fn secrets(settings: &Settings) -> Finding {
+    match settings.require_sources() {
+        Err(error) => Bad(error.to_string()),
+        Ok(()) => {
+            let sources: Vec<String> = settings
+                .sources
+                .iter()
+                .map(|source| format!("{} ({} secret{})", source.name, source.secrets.len(), if source.secrets.len() == 1 { "" } else { "s" }))
+                .collect();
+            let unusual = settings.sources.iter().any(|source| source.secrets.iter().any(|secret| secret.expose().len() != 64));
+            let text = format!("sources: {}", sources.join(", "));
+            if unusual {
+                Note(format!("{text}; Helicone's keys have 64 characters, one of these has not: was it copied whole?"))
+            } else {
+                Good(text)
+            }
+        }
+    }
+}
+
+fn data_dir(settings: &Settings) -> Finding {
+    let directory = &*settings.data_dir;
+    let probe = directory.join(".doctor");
+    let result = std::fs::create_dir_all(directory).and_then(|()| std::fs::write(&probe, b"")).and_then(|()| std::fs::remove_file(&probe));
+    match result {
+        Ok(()) => Good(format!("{} is writable", directory.display())),
+        Err(error) => Bad(format!("{} cannot be written: {error}; set HELIOMETER_DATA_DIR", directory.display())),
+    }
+}
+
+fn clock() -> Finding {
+    let now = SystemClock.now();
+    if now < EARLIEST_PLAUSIBLE_TIME {
+        Bad(format!("{now} is in the past; set the clock (NTP), event times and URL expiry depend on it"))
+    } else {
+        Good(format!("{now}"))
+    }
+}
+
+fn certificate(settings: &Settings) -> Finding {
+    match &settings.ingress.tls {
+        TlsMode::Off => Note("ingress.tls = \"off\": a proxy or tunnel must end TLS in front of it".to_owned()),
+        TlsMode::SelfSigned => {
+            Note("self-signed: fine behind a tunnel; Helicone itself needs a real one (ingress.tls = { cert_file, key_file })".to_owned())
+        }
+        TlsMode::Files { cert_file, key_file } => {
+            for file in [cert_file, key_file] {
+                if let Err(error) = std::fs::File::open(file) {
+                    return Bad(format!("{} cannot be read: {error}", file.display()));
+                }
+            }
+            Good(format!("{} and {}", cert_file.display(), key_file.display()))
+        }
+    }
+}
+
+fn event_log(settings: &Settings) -> Finding {
+    let address = settings.ingress.listen;
+    let place = settings.data_dir.join("event_log");
+    match TcpListener::bind(address) {
+        Ok(_) => Good(format!("embedded in {}; {address} is free for the webhook listener", place.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            Note(format!("embedded in {}; {address} is taken, by a running serve or another program", place.display()))
+        }
+        Err(error) => Bad(format!("{address} cannot be listened on: {error}; set ingress.listen")),
+    }
+}
+
+async fn clickhouse(settings: &Settings) -> Vec<Finding> {
+    let Some(reader) = Reader::beside(settings) else {
+        return vec![match engine::find_library(&settings.clickhouse.engine_library) {
+            Ok(path) => Good(format!("embedded engine found at {}, not running", path.display())),
+            Err(error) => Bad(error.to_string()),
+        }];
+    };
+    let client = clickhouse::Client::default()
+        .with_url(&reader.url)
+        .with_user(&reader.user)
+        .with_password(reader.password.expose());
+    let before = SystemClock.now();
+    let query = client.query("SELECT version(), toUnixTimestamp64Milli(now64(3))");
+    match tokio::time::timeout(CLICKHOUSE_TIMEOUT, query.fetch_one::<(String, i64)>()).await {
+        Err(_) => vec![Bad(format!("{} does not answer within {} s", reader.url, CLICKHOUSE_TIMEOUT.as_secs()))],
+        Ok(Err(error)) => vec![Bad(format!("{} as user {}: {error}", reader.url, reader.user))],
+        Ok(Ok((version, time))) => {
+            let (server, here) = (UtcMillis(time), SystemClock.now());
+            let difference = server.since(here).max(before.since(server));
+            let mut findings = vec![Good(format!("{} answers, version {version}", reader.url))];
+            if difference > MAX_CLOCK_DIFFERENCE {
+                findings.push(Bad(format!("its clock differs by {} s; set both by NTP", difference.as_secs())));
+            }
+            findings
+        }
+    }
+}
+
+fn alerts(settings: &Settings) -> Finding {
+    match crate::alert::check_rules(&settings.alerts.rules) {
+        Err(error) => Bad(error.to_string()),
+        Ok(0) => Note("no rules: add [[alerts.rules]] to heliometer.toml, the README has some to copy".to_owned()),
+        Ok(count) => Good(format!("{count} rule{}", if count == 1 { "" } else { "s" })),
+    }
+}
+
+fn slack(settings: &Settings) -> Finding {
+    match &settings.notifiers.slack_webhook_url {
+        None => Note("SLACK_WEBHOOK_URL is not set: alerts are recorded in the view alerts, and sent nowhere".to_owned()),
+        Some(url) => match url::Url::parse(url.expose()) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => {
+                Good(format!("messages go to {}", url.host_str().unwrap_or_default()))
+            }
+            _ => Bad("SLACK_WEBHOOK_URL is not a URL; copy it from Slack's page of incoming webhooks".to_owned()),
+        },
+    }
+}

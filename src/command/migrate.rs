@@ -1,0 +1,48 @@
+//! `heliometer migrate`
+
+use std::io::Write;
+
+use super::{CommandError, program};
+use crate::{
+    domain::SystemClock,
+    settings::Settings,
+    store::{Database, DatabaseOptions, migrate, pending},
+    telemetry::{Health, init_logs},
+};
+
+/// Applies the files of sql/ that this database does not have yet, in order. Applying again changes nothing.
+#[derive(Debug, clap::Args)]
+pub(super) struct MigrateArgs {
+    /// Print the statements that would be applied, and apply none.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) async fn run(arguments: MigrateArgs, settings: Settings) -> Result<(), CommandError> {
+    init_logs(&settings.telemetry);
+    let database = Database::open(&settings, DatabaseOptions { program: &program()? }, &Health::default()).await?;
+    let result = apply(&database, arguments.dry_run).await;
+    database.close().await;
+    result
+}
+
+async fn apply(database: &Database, dry_run: bool) -> Result<(), CommandError> {
+    let mut out = std::io::stdout().lock();
+    if dry_run {
+        for (name, statements) in pending(database.client()).await? {
+            writeln!(out, "-- {name}")?;
+            for statement in statements {
+                writeln!(out, "{statement};\n")?;
+            }
+        }
+        return Ok(());
+    }
+    let applied = migrate(database.client(), &SystemClock).await?;
+    if applied.is_empty() {
+        writeln!(out, "the schema is up to date")?;
+    }
+    for name in applied {
+        writeln!(out, "applied {name}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,282 @@
+//! Puts the rooms together, starts them in an order that loses nothing, and stops them in the reverse one.
+//!
+//! Start: event log → ingress → ClickHouse → consumer, rollups, alerter. Webhooks are taken before anything else is up,
+//! since their sender does not try again. Stop: ingress (no new messages) → consumer (what was read is written and
+//! committed) → rollups (one last pass) → alerter → event log → ClickHouse.
+
+mod error;
+mod roles;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use prometheus::Registry;
+use tokio::{sync::Notify, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+pub use error::ServiceError;
+pub use roles::{Role, Roles};
+
+use crate::{
+    admin,
+    alert::Alerter,
+    consumer::{Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement},
+    domain::{Clock, SystemClock},
+    event_log::{EmbeddedLog, EventLog},
+    fetch::{FetchMetrics, Fetcher},
+    ingress::{self, RunningIngress},
+    settings::Settings,
+    store::{Database, DatabaseOptions, Rollups, StoreError, StoreMetrics, engine::EngineError, migrate},
+    telemetry::Health,
+    tls,
+};
+
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
+const DATABASE_RETRY: Duration = Duration::from_secs(2);
+
+/// What is running, for `serve` to announce and to stop.
+pub struct Service {
+    settings: Settings,
+    health: Health,
+    log: Arc<dyn EventLog>,
+    ingress: Option<RunningIngress>,
+    admin: admin::RunningAdmin,
+    database: Option<Database>,
+    stages: Stages,
+    consumer: Option<JoinHandle<Result<(), ConsumerError>>>,
+    rollups: Option<JoinHandle<()>>,
+    alerter: Option<JoinHandle<()>>,
+}
+
+/// One token per stage of the shutdown.
+#[derive(Clone, Default)]
+struct Stages {
+    ingress: CancellationToken,
+    consumer: CancellationToken,
+    rollups: CancellationToken,
+    rest: CancellationToken,
+}
+
+impl Service {
+    /// Starts what `roles` say. `program` is the `heliometer` program, which becomes the embedded engine's process.
+    ///
+    /// # Errors
+    /// [`ServiceError`] when a part cannot start; those already started are stopped.
+    pub async fn start(settings: Settings, roles: Roles, program: PathBuf) -> Result<Self, ServiceError> {
+        tls::install_crypto_provider();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (health, registry, stages) = (Health::default(), Registry::new(), Stages::default());
+        std::fs::create_dir_all(&*settings.data_dir)
+            .map_err(|source| ServiceError::DataDir { path: settings.data_dir.to_path_buf(), source })?;
+        let log = open_log(&settings, &registry)?;
+
+        let ingress = if roles.has(Role::Ingress) {
+            settings.require_sources()?;
+            let shutdown = stages.ingress.clone();
+            Some(ingress::start(&settings, log.clone(), clock.clone(), health.clone(), &registry, shutdown).await?)
+        } else {
+            None
+        };
+        let admin = admin::start(&settings, health.clone(), registry.clone(), stages.rest.clone()).await?;
+        let mut service = Self {
+            health,
+            log,
+            ingress,
+            admin,
+            database: None,
+            stages,
+            consumer: None,
+            rollups: None,
+            alerter: None,
+            settings,
+        };
+        tokio::spawn(enforce_retention(service.log.clone(), clock.clone(), service.stages.rest.clone()));
+        if roles.needs_database()
+            && let Err(error) = service.start_database_side(roles, &program, &clock, &registry).await
+        {
+            service.stop().await;
+            return Err(error);
+        }
+        Ok(service)
+    }
+
+    async fn start_database_side(
+        &mut self,
+        roles: Roles,
+        program: &std::path::Path,
+        clock: &Arc<dyn Clock>,
+        registry: &Registry,
+    ) -> Result<(), ServiceError> {
+        let database = open_database(&self.settings, program, &self.health).await?;
+        let (client, timeout) = (database.client().clone(), database.timeout());
+        self.admin.connect(database.reader().clone());
+        self.database = Some(database);
+        if self.settings.clickhouse.migrate_on_start {
+            migrate(&client, clock.as_ref()).await?;
+        }
+        let store_metrics = StoreMetrics::new(registry)?;
+        let inserted = Arc::new(Notify::new());
+        if roles.has(Role::Consumer) {
+            let consumer = self.join_group(clock, registry, &store_metrics, &inserted).await?;
+            self.consumer = Some(tokio::spawn(consumer.run(self.stages.consumer.clone())));
+        }
+        if roles.has(Role::Alerter) {
+            let (rollups, rolled_up) = Rollups::new(client.clone(), timeout, store_metrics, inserted);
+            self.rollups = Some(tokio::spawn(rollups.run(self.stages.rollups.clone())));
+            let alerter = Alerter::new(client, &self.settings, clock.clone(), registry).await?;
+            self.alerter = Some(tokio::spawn(alerter.run(self.stages.rest.clone(), rolled_up)));
+        }
+        Ok(())
+    }
+
+    async fn join_group(
+        &self,
+        clock: &Arc<dyn Clock>,
+        registry: &Registry,
+        store_metrics: &StoreMetrics,
+        inserted: &Arc<Notify>,
+    ) -> Result<Consumer, ServiceError> {
+        let Some(database) = &self.database else { return Err(ServiceError::Stopped("the database")) };
+        let settings = &self.settings;
+        let seed = u64::try_from(clock.now().0).unwrap_or(0);
+        let fetcher = Fetcher::new(settings.fetch.clone(), clock.clone(), FetchMetrics::new(registry)?, seed)?;
+        let parts = ConsumerParts {
+            log: self.log.clone(),
+            client: database.client().clone(),
+            timeout: database.timeout(),
+            fetcher: Arc::new(fetcher),
+            clock: clock.clone(),
+            inserted: inserted.clone(),
+            judgement: Judgement { max_token_ratio: settings.limits.max_token_ratio },
+            flush_interval: Duration::from_millis(settings.clickhouse.flush_interval_ms),
+            flush_rows: settings.clickhouse.flush_rows,
+            max_in_flight_records: settings.limits.max_in_flight_records,
+            max_in_flight_bytes: settings.limits.max_in_flight_bytes,
+            dedupe_max_ids: settings.limits.dedupe_max_ids,
+            shutdown_timeout: Duration::from_millis(settings.limits.shutdown_timeout_ms),
+            metrics: ConsumerMetrics::new(registry)?,
+            store_metrics: store_metrics.clone(),
+        };
+        Ok(Consumer::join(parts).await?)
+    }
+
+    /// Where webhooks are taken.
+    #[must_use]
+    pub fn ingress(&self) -> Option<&RunningIngress> {
+        self.ingress.as_ref()
+    }
+
+    /// Where the live page and the metrics are.
+    #[must_use]
+    pub const fn admin_addr(&self) -> std::net::SocketAddr {
+        self.admin.local_addr
+    }
+
+    /// The database, when a role needs it.
+    #[must_use]
+    pub const fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+
+    /// Returns when a part has died that cannot be without: its messages wait in the log for the next start.
+    pub async fn failed(&mut self) -> ServiceError {
+        let consumer = async {
+            match self.consumer.as_mut() {
+                Some(task) => match task.await {
+                    Ok(Ok(())) => ServiceError::Stopped("the consumer"),
+                    Ok(Err(error)) => error.into(),
+                    Err(_) => ServiceError::Stopped("the consumer"),
+                },
+                None => std::future::pending().await,
+            }
+        };
+        let rollups = wait_for(self.rollups.as_mut());
+        let alerter = wait_for(self.alerter.as_mut());
+        tokio::select! {
+            error = consumer => {
+                self.consumer = None;
+                error
+            }
+            () = rollups => {
+                self.rollups = None;
+                ServiceError::Stopped("the rollup task")
+            }
+            () = alerter => {
+                self.alerter = None;
+                ServiceError::Stopped("the alerter")
+            }
+        }
+    }
+
+    /// Stops everything in order. What was acknowledged and not finished is in the log and goes on at the next start.
+    pub async fn stop(self) {
+        self.stages.ingress.cancel();
+        if let Some(ingress) = self.ingress {
+            ingress.stopped().await;
+        }
+        self.stages.consumer.cancel();
+        if let Some(consumer) = self.consumer
+            && let Ok(Err(error)) = consumer.await
+        {
+            tracing::error!(%error, "the consumer ended with an error");
+        }
+        self.stages.rollups.cancel();
+        if let Some(rollups) = self.rollups {
+            report(rollups.await, "rollups");
+        }
+        self.stages.rest.cancel();
+        if let Some(alerter) = self.alerter {
+            report(alerter.await, "alerter");
+        }
+        self.admin.stopped().await;
+        self.log.close().await;
+        if let Some(database) = self.database {
+            database.close().await;
+        }
+    }
+}
+
+async fn wait_for(task: Option<&mut JoinHandle<()>>) {
+    match task {
+        Some(task) => report(task.await, "a part of the service"),
+        None => std::future::pending().await,
+    }
+}
+
+fn report(result: Result<(), tokio::task::JoinError>, what: &str) {
+    if let Err(error) = result {
+        tracing::error!(%error, what, "a task ended abnormally");
+    }
+}
+
+fn open_log(settings: &Settings, registry: &Registry) -> Result<Arc<dyn EventLog>, ServiceError> {
+    Ok(Arc::new(EmbeddedLog::open(&settings.data_dir.join("event_log"), &settings.event_log, registry)?))
+}
+
+/// The embedded engine starts or it does not; a server may only be away for a while, and webhooks are safe meanwhile.
+async fn open_database(
+    settings: &Settings,
+    program: &std::path::Path,
+    health: &Health,
+) -> Result<Database, ServiceError> {
+    health.not_ready("clickhouse", "starting");
+    loop {
+        match Database::open(settings, DatabaseOptions { program }, health).await {
+            Ok(database) => return Ok(database),
+            Err(StoreError::Engine(error @ EngineError::NotReady { .. })) => return Err(error.into()),
+            Err(error) if settings.clickhouse.is_embedded() => return Err(error.into()),
+            Err(error) => {
+                health.not_ready("clickhouse", error.to_string());
+                tracing::warn!(%error, "ClickHouse is not there yet; webhooks are taken meanwhile");
+                tokio::time::sleep(DATABASE_RETRY).await;
+            }
+        }
+    }
+}
+
+async fn enforce_retention(log: Arc<dyn EventLog>, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+    while shutdown.run_until_cancelled(tokio::time::sleep(RETENTION_EVERY)).await.is_some() {
+        if let Err(error) = log.enforce_retention(clock.now()).await {
+            tracing::warn!(%error, "old segments of the event log could not be removed");
+        }
+    }
+}
