@@ -34,9 +34,9 @@ use crate::{
 /// A rule's query may take this part of the time: one that took 100 ms is not asked again within a second.
 const QUERY_REST_FACTOR: u32 = 10;
 /// … but no rule rests longer than this.
-const MAX_REST: Duration = Duration::from_mins(1);
+const MAX_REST: Duration = Duration::from_secs(60);
 /// Totals are asked again after this long, though no rollup pass reported a change.
-const UNCHANGED_RECHECK: Duration = Duration::from_mins(1);
+const UNCHANGED_RECHECK: Duration = Duration::from_secs(60);
 /// Messages of one pass that get their top contributors; further ones go without.
 const MAX_DETAILED: usize = 20;
 
@@ -88,7 +88,9 @@ impl Alerter {
             Some(url) => targets.push(Arc::new(Slack::new(url, Duration::from_millis(notifiers.timeout_ms))?)),
             None if settings.rules.is_empty() => {}
             None => {
-                tracing::warn!("alerts are recorded but sent nowhere: set SLACK_WEBHOOK_URL, or read the view `alerts`")
+                tracing::warn!(
+                    "alerts are recorded but sent nowhere: set SLACK_WEBHOOK_URL, or read the view `alerts`"
+                );
             }
         }
         let rules = settings.rules.iter().cloned().map(RuleProgress::new).collect();

@@ -131,7 +131,7 @@ fn window_sql(rule: &Rule, window: &Window, group: &str, now: UtcMillis) -> Sql 
 pub(super) async fn newest_event(client: &Client, now: UtcMillis) -> Result<Option<UtcMillis>, AlertError> {
     let query = "SELECT toUnixTimestamp64Milli(max(event_time)) FROM requests \
          WHERE event_time >= fromUnixTimestamp64Milli(?, 'UTC') AND NOT is_test";
-    let hour_ago = now.minus(std::time::Duration::from_hours(1));
+    let hour_ago = now.minus(std::time::Duration::from_secs(3600));
     let newest: i64 = bounded("find the newest event", client.query(query).bind(hour_ago.0).fetch_one()).await?;
     Ok((newest > 0).then_some(UtcMillis(newest)))
 }

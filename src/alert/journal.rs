@@ -256,9 +256,10 @@ impl Journal {
         let rows: Vec<TransitionRow> = bounded("load alert states", rows.fetch_all()).await?;
         let mut states = States::default();
         for row in rows {
-            match row.to_state() {
-                Some((key, state)) => states.restore(key, state),
-                None => tracing::warn!(rule = row.rule, state = row.state, "an alert state cannot be read; skipped"),
+            if let Some((key, state)) = row.to_state() {
+                states.restore(key, state);
+            } else {
+                tracing::warn!(rule = row.rule, state = row.state, "an alert state cannot be read; skipped");
             }
         }
         Ok(states)

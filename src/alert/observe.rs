@@ -20,7 +20,7 @@ pub(super) const MAX_GROUPS: usize = 10_000;
 /// One more tells that there are more.
 const GROUPS_AND_ONE: i64 = 10_001;
 /// A request counts in a window when it *ended* in it; it began at most this much earlier.
-const LONGEST_REQUEST: std::time::Duration = std::time::Duration::from_hours(1);
+const LONGEST_REQUEST: std::time::Duration = std::time::Duration::from_secs(3600);
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -80,12 +80,12 @@ impl View {
         let by_provider = scope == Scope::Provider || filter.uses(Scope::Provider);
         let whole = |unit: i64| span.start.0 % unit == 0 && span.end.0 % unit == 0;
         match (by_user, by_provider) {
-            (true, true) => Self::Requests,
             // A calendar month that starts and ends at midnight in UTC is a month in UTC.
             (true, false) if period == Period::Month && whole(DAY_MS) => Self::UserMonth,
             (true, false) if whole(HOUR_MS) => Self::UserHour,
             (false, _) if whole(DAY_MS) => Self::ModelDay,
             (false, _) if whole(60_000) => Self::ModelMinute,
+            // No rollup knows both users and providers, or starts within a minute.
             _ => Self::Requests,
         }
     }

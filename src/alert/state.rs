@@ -21,7 +21,7 @@ use super::{
 use crate::{domain::UtcMillis, notify::Quantity};
 
 /// A period is still judged this long after its end: what happened in its last seconds takes a moment to be stored.
-pub const PERIOD_GRACE: std::time::Duration = std::time::Duration::from_mins(2);
+pub const PERIOD_GRACE: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// What one alert is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,5 +1,7 @@
 //! Alerts on the real engine: rows in, one Slack message out, and none twice.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 use std::{
     path::Path,
     sync::{Arc, Mutex},
@@ -74,8 +76,13 @@ impl World {
         settings.clickhouse.http_port = 0;
         settings.clickhouse.tcp_port = 0;
         let program = Path::new(env!("CARGO_BIN_EXE_heliometer"));
-        let database =
-            Database::open(&settings, DatabaseOptions { program }, &Health::default()).await.expect("the engine");
+        let database = match Database::open(&settings, DatabaseOptions { program }, &Health::default()).await {
+            Ok(database) => database,
+            Err(error) => {
+                let log = std::fs::read_to_string(directory.path().join("clickhouse/engine.log")).unwrap_or_default();
+                panic!("{error}\nengine.log: {log}");
+            }
+        };
         migrate(database.client(), &SystemClock).await.expect("migrations");
         let metrics = StoreMetrics::new(&Registry::new()).expect("metrics");
         let inserted = Arc::new(Notify::new());
@@ -250,7 +257,7 @@ async fn windows_fire_and_resolve() {
     }
     slow[2].token_ratio = Some(25.0);
     // Slow as well, but it ended an hour ago.
-    let old = now.minus(Duration::from_hours(1));
+    let old = now.minus(Duration::from_secs(3600));
     slow.push(RequestRow { latency_ms: Some(60_000), ..request("5", "ann", Some(1), old) });
     world.insert(slow).await;
     let running = world.alert(&rules, &url);
