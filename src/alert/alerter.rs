@@ -23,7 +23,8 @@ use super::{
     observe::{MAX_GROUPS, observe, window_span},
     period::Span,
     rule::{Condition, Rule, check_rules},
-    state::{PERIOD_GRACE, States, Transition, decide},
+    state::{PERIOD_GRACE, States, decide},
+    transition::Transition,
 };
 use crate::{
     domain::{Clock, UtcMillis},

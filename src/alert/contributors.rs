@@ -9,7 +9,7 @@ use super::{
     observe::{Bind, Sql, View, group_expression, push_filter, push_window, window_span},
     period::Span,
     rule::{Condition, Measure, Rule, Scope, Total, Window},
-    state::Transition,
+    transition::Transition,
 };
 use crate::{
     domain::{UsdAmount, UtcMillis},

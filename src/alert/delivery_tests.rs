@@ -13,7 +13,8 @@ use super::{
     super::{
         journal::Details,
         rule::Rule,
-        state::{GroupValue, Observation, States, decide},
+        state::{States, decide},
+        transition::{GroupValue, Observation},
     },
     *,
 };

@@ -9,7 +9,8 @@ use super::{
     delivery::Outbox,
     error::bounded,
     rule::Rule,
-    state::{AlertKey, AlertState, Phase, States, Transition},
+    state::States,
+    transition::{AlertKey, AlertState, Phase, Transition},
 };
 use crate::{
     domain::UtcMillis,

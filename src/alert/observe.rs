@@ -8,7 +8,7 @@ use super::{
     error::bounded,
     period::Span,
     rule::{Condition, Filter, Measure, Period, Rule, Scope, Statistic, Total, Window},
-    state::{GroupValue, Observation},
+    transition::{GroupValue, Observation},
 };
 use crate::{
     domain::{UsdAmount, UtcMillis},
