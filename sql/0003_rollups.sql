@@ -98,9 +98,9 @@ CREATE OR REPLACE VIEW model_minute
 AS WITH finalizeAggregation(latency_state) AS latency
 SELECT bucket, source, model, provider,
     requests, priced_requests, cost_usd, prompt_tokens, completion_tokens, total_tokens, cached_tokens,
-    if(isNaN(latency[1]), NULL, latency[1]) AS latency_p50_ms,
-    if(isNaN(latency[2]), NULL, latency[2]) AS latency_p95_ms,
-    if(isNaN(latency[3]), NULL, latency[3]) AS latency_p99_ms,
+    if(isNaN(latency[1]), NULL, round(latency[1], 1)) AS latency_p50_ms,
+    if(isNaN(latency[2]), NULL, round(latency[2], 1)) AS latency_p95_ms,
+    if(isNaN(latency[3]), NULL, round(latency[3], 1)) AS latency_p99_ms,
     if(completion_tokens = 0, NULL, prompt_tokens / completion_tokens) AS token_ratio,
     inefficient_requests, error_requests
 FROM model_minute_rows FINAL
@@ -129,9 +129,9 @@ CREATE OR REPLACE VIEW model_day
 AS WITH finalizeAggregation(latency_state) AS latency
 SELECT bucket, source, model, provider,
     requests, priced_requests, cost_usd, prompt_tokens, completion_tokens, total_tokens, cached_tokens,
-    if(isNaN(latency[1]), NULL, latency[1]) AS latency_p50_ms,
-    if(isNaN(latency[2]), NULL, latency[2]) AS latency_p95_ms,
-    if(isNaN(latency[3]), NULL, latency[3]) AS latency_p99_ms,
+    if(isNaN(latency[1]), NULL, round(latency[1], 1)) AS latency_p50_ms,
+    if(isNaN(latency[2]), NULL, round(latency[2], 1)) AS latency_p95_ms,
+    if(isNaN(latency[3]), NULL, round(latency[3], 1)) AS latency_p99_ms,
     if(completion_tokens = 0, NULL, prompt_tokens / completion_tokens) AS token_ratio,
     inefficient_requests, error_requests
 FROM model_day_rows FINAL
@@ -160,9 +160,9 @@ CREATE OR REPLACE VIEW user_hour
 AS WITH finalizeAggregation(latency_state) AS latency
 SELECT bucket, source, user_id, model,
     requests, priced_requests, cost_usd, prompt_tokens, completion_tokens, total_tokens, cached_tokens,
-    if(isNaN(latency[1]), NULL, latency[1]) AS latency_p50_ms,
-    if(isNaN(latency[2]), NULL, latency[2]) AS latency_p95_ms,
-    if(isNaN(latency[3]), NULL, latency[3]) AS latency_p99_ms,
+    if(isNaN(latency[1]), NULL, round(latency[1], 1)) AS latency_p50_ms,
+    if(isNaN(latency[2]), NULL, round(latency[2], 1)) AS latency_p95_ms,
+    if(isNaN(latency[3]), NULL, round(latency[3], 1)) AS latency_p99_ms,
     if(completion_tokens = 0, NULL, prompt_tokens / completion_tokens) AS token_ratio,
     inefficient_requests, error_requests
 FROM user_hour_rows FINAL
@@ -210,9 +210,9 @@ AS WITH
     mapFromArrays(own_limits.1, own_limits.2) AS own_limit_usd
 SELECT bucket, source, user_id, model,
     requests, priced_requests, cost_usd, prompt_tokens, completion_tokens, total_tokens, cached_tokens,
-    if(isNaN(latency[1]), NULL, latency[1]) AS latency_p50_ms,
-    if(isNaN(latency[2]), NULL, latency[2]) AS latency_p95_ms,
-    if(isNaN(latency[3]), NULL, latency[3]) AS latency_p99_ms,
+    if(isNaN(latency[1]), NULL, round(latency[1], 1)) AS latency_p50_ms,
+    if(isNaN(latency[2]), NULL, round(latency[2], 1)) AS latency_p95_ms,
+    if(isNaN(latency[3]), NULL, round(latency[3], 1)) AS latency_p99_ms,
     if(completion_tokens = 0, NULL, prompt_tokens / completion_tokens) AS token_ratio,
     inefficient_requests, error_requests,
     if(mapContains(own_limit_usd, user_id), toNullable(own_limit_usd[user_id]), default_limit_usd) AS limit_usd,

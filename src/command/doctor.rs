@@ -65,9 +65,17 @@ fn secrets(settings: &Settings) -> Finding {
             let sources: Vec<String> = settings
                 .sources
                 .iter()
-                .map(|source| format!("{} ({} secret{})", source.name, source.secrets.len(), if source.secrets.len() == 1 { "" } else { "s" }))
+                .map(|source| {
+                    format!(
+                        "{} ({} secret{})",
+                        source.name,
+                        source.secrets.len(),
+                        if source.secrets.len() == 1 { "" } else { "s" }
+                    )
+                })
                 .collect();
-            let unusual = settings.sources.iter().any(|source| source.secrets.iter().any(|secret| secret.expose().len() != 64));
+            let unusual =
+                settings.sources.iter().any(|source| source.secrets.iter().any(|secret| secret.expose().len() != 64));
             let text = format!("sources: {}", sources.join(", "));
             if unusual {
                 Note(format!("{text}; Helicone's keys have 64 characters, one of these has not: was it copied whole?"))
@@ -81,7 +89,9 @@ fn secrets(settings: &Settings) -> Finding {
 fn data_dir(settings: &Settings) -> Finding {
     let directory = &*settings.data_dir;
     let probe = directory.join(".doctor");
-    let result = std::fs::create_dir_all(directory).and_then(|()| std::fs::write(&probe, b"")).and_then(|()| std::fs::remove_file(&probe));
+    let result = std::fs::create_dir_all(directory)
+        .and_then(|()| std::fs::write(&probe, b""))
+        .and_then(|()| std::fs::remove_file(&probe));
     match result {
         Ok(()) => Good(format!("{} is writable", directory.display())),
         Err(error) => Bad(format!("{} cannot be written: {error}; set HELIOMETER_DATA_DIR", directory.display())),
@@ -155,16 +165,21 @@ async fn clickhouse(settings: &Settings) -> Vec<Finding> {
 }
 
 fn alerts(settings: &Settings) -> Finding {
-    match crate::alert::check_rules(&settings.alerts.rules) {
-        Err(error) => Bad(error.to_string()),
-        Ok(0) => Note("no rules: add [[alerts.rules]] to heliometer.toml, the README has some to copy".to_owned()),
-        Ok(count) => Good(format!("{count} rule{}", if count == 1 { "" } else { "s" })),
+    match (crate::alert::check_rules(&settings.alerts.rules), settings.alerts.rules.len()) {
+        (Err(error), _) => Bad(error.to_string()),
+        (Ok(()), 0) => {
+            Note("no rules: add [[alerts.rules]] to heliometer.toml, the README has some to copy".to_owned())
+        }
+        (Ok(()), 1) => Good("1 rule".to_owned()),
+        (Ok(()), count) => Good(format!("{count} rules")),
     }
 }
 
 fn slack(settings: &Settings) -> Finding {
     match &settings.notifiers.slack_webhook_url {
-        None => Note("SLACK_WEBHOOK_URL is not set: alerts are recorded in the view alerts, and sent nowhere".to_owned()),
+        None => {
+            Note("SLACK_WEBHOOK_URL is not set: alerts are recorded in the view alerts, and sent nowhere".to_owned())
+        }
         Some(url) => match url::Url::parse(url.expose()) {
             Ok(url) if matches!(url.scheme(), "http" | "https") => {
                 Good(format!("messages go to {}", url.host_str().unwrap_or_default()))

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::CommandError;
 use crate::{
-    domain::{Secret, UtcMillis, Clock, SystemClock},
+    domain::{Clock, Secret, SystemClock, UtcMillis},
     settings::Settings,
     simulator::Signer,
     store::Reader,
@@ -55,7 +55,8 @@ pub(super) async fn run(arguments: SendTestArgs, settings: &Settings) -> Result<
     let secret = Secret::resolve(secret).map_err(|error| CommandError::Test(error.to_string()))?;
     let request_id = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
     let body = payload(&request_id, SystemClock.now()).to_string();
-    let signature = Signer::new(&secret).map_err(|error| CommandError::Test(error.to_string()))?.sign(body.as_bytes());
+    let signature =
+        Signer::new(secret.expose()).map_err(|error| CommandError::Test(error.to_string()))?.sign(body.as_bytes());
 
     let mut out = std::io::stdout().lock();
     let started = Instant::now();
@@ -64,11 +65,18 @@ pub(super) async fn run(arguments: SendTestArgs, settings: &Settings) -> Result<
     match status.as_u16() {
         200 => {}
         401 => return Err(CommandError::Test("the receiver has another secret: compare both".to_owned())),
-        404 => return Err(CommandError::Test("no such source there: the path is /webhook or /webhook/{source}".to_owned())),
+        404 => {
+            return Err(CommandError::Test(
+                "no such source there: the path is /webhook or /webhook/{source}".to_owned(),
+            ));
+        }
         _ => return Err(CommandError::Test(format!("a receiver that works answers 200, this one {status}"))),
     }
     let Some(reader) = Reader::beside(settings) else {
-        writeln!(out, "stored      unknown: no ClickHouse to look into from here (see clickhouse.url, HELIOMETER_DATA_DIR)")?;
+        writeln!(
+            out,
+            "stored      unknown: no ClickHouse to look into from here (see clickhouse.url, HELIOMETER_DATA_DIR)"
+        )?;
         return Ok(());
     };
     let arrived = follow(&reader, &request_id).await?;
@@ -76,7 +84,10 @@ pub(super) async fn run(arguments: SendTestArgs, settings: &Settings) -> Result<
     writeln!(out, "received    webhooks/{log_partition}/{log_offset}")?;
     let stored_after = UtcMillis(stored_at).since(UtcMillis(received_at));
     writeln!(out, "stored      {} ms after it was received, as a test of {model}", stored_after.as_millis())?;
-    writeln!(out, "\nIt works. See it: heliometer sql \"SELECT * FROM requests WHERE request_id = '{request_id}' FORMAT Vertical\"")?;
+    writeln!(
+        out,
+        "\nIt works. See it: heliometer sql \"SELECT * FROM requests WHERE request_id = '{request_id}' FORMAT Vertical\""
+    )?;
     Ok(())
 }
 

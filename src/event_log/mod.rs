@@ -201,7 +201,7 @@ pub trait EventLog: Send + Sync + 'static {
 
 /// One member of a consumer group.
 #[async_trait]
-pub trait Subscription: Send {
+pub trait Subscription: Send + Sync {
     /// Waits for the next event. Cancel-safe: a dropped call loses no record.
     ///
     /// # Errors

@@ -3,8 +3,14 @@
 use std::path::PathBuf;
 
 use crate::{
-    admin::AdminError, alert::AlertError, consumer::ConsumerError, event_log::EventLogError, fetch::FetchError,
-    ingress::IngressStartError, settings::SettingsError, store::{StoreError, engine::EngineError},
+    admin::AdminError,
+    alert::AlertError,
+    consumer::ConsumerError,
+    event_log::EventLogError,
+    fetch::FetchError,
+    ingress::IngressStartError,
+    settings::SettingsError,
+    store::{StoreError, engine::EngineError},
 };
 
 /// A part that cannot start, or cannot go on.

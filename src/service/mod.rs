@@ -122,7 +122,8 @@ impl Service {
         if roles.has(Role::Alerter) {
             let (rollups, rolled_up) = Rollups::new(client.clone(), timeout, store_metrics, inserted);
             self.rollups = Some(tokio::spawn(rollups.run(self.stages.rollups.clone())));
-            let alerter = Alerter::new(client, &self.settings, clock.clone(), registry).await?;
+            let settings = &self.settings;
+            let alerter = Alerter::new(&client, &settings.alerts, &settings.notifiers, clock.clone(), registry)?;
             self.alerter = Some(tokio::spawn(alerter.run(self.stages.rest.clone(), rolled_up)));
         }
         Ok(())

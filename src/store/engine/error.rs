@@ -31,12 +31,8 @@ pub enum EngineError {
         source: std::io::Error,
     },
     /// The child never answered.
-    #[error(
-        "the embedded ClickHouse engine did not start within {seconds} s; its last words are in {log}: {last_words}"
-    )]
+    #[error("the embedded ClickHouse engine does not come up; the last words in {log} are: {last_words}")]
     NotReady {
-        /// How long it was given.
-        seconds: u64,
         /// The engine's log.
         log: PathBuf,
         /// The log's last line.

@@ -11,7 +11,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
@@ -113,6 +113,13 @@ impl EmbeddedEngine {
     }
 }
 
+/// A child and what keeps it alive.
+struct EngineProcess {
+    process: Child,
+    /// The write end of its standard input. Apart from `process`, since waiting for a child closes the input it holds.
+    life_line: ChildStdin,
+}
+
 /// Starts children.
 struct Launcher {
     program: PathBuf,
@@ -122,22 +129,18 @@ struct Launcher {
 
 impl Launcher {
     /// One child after another until one answers: a predecessor may still hold the directory for a moment.
-    async fn start_until_ready(&self, wanted: Endpoint) -> Result<(Child, Endpoint), EngineError> {
+    async fn start_until_ready(&self, wanted: Endpoint) -> Result<(EngineProcess, Endpoint), EngineError> {
         let deadline = Instant::now() + START_TIMEOUT;
         let mut backoff = FIRST_BACKOFF;
         loop {
             let failure = match self.check_ports(wanted) {
                 Ok(()) => {
                     let mut child = self.spawn(wanted)?;
-                    if let Some(endpoint) = self.wait_until_ready(&mut child, deadline).await {
+                    if let Some(endpoint) = self.wait_until_ready(&mut child.process, deadline).await {
                         return Ok((child, endpoint));
                     }
-                    stop_child(child).await;
-                    EngineError::NotReady {
-                        seconds: START_TIMEOUT.as_secs(),
-                        log: self.files.log(),
-                        last_words: self.last_words(),
-                    }
+                    child.stop().await;
+                    EngineError::NotReady { log: self.files.log(), last_words: self.last_words() }
                 }
                 Err(error) => error,
             };
@@ -160,7 +163,7 @@ impl Launcher {
         Ok(())
     }
 
-    fn spawn(&self, wanted: Endpoint) -> Result<Child, EngineError> {
+    fn spawn(&self, wanted: Endpoint) -> Result<EngineProcess, EngineError> {
         self.files.clear_ports();
         let log = fs::OpenOptions::new()
             .create(true)
@@ -168,7 +171,8 @@ impl Launcher {
             .truncate(true)
             .open(self.files.log())
             .map_err(EngineError::io(format!("cannot write {}", self.files.log().display())))?;
-        Command::new(&self.program)
+        let failed = || EngineError::io(format!("cannot start {}", self.program.display()));
+        let mut process = Command::new(&self.program)
             .arg("engine")
             .arg("--library")
             .arg(&self.library)
@@ -185,7 +189,9 @@ impl Launcher {
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .map_err(EngineError::io(format!("cannot start {}", self.program.display())))
+            .map_err(failed())?;
+        let life_line = process.stdin.take().ok_or_else(|| failed()(std::io::ErrorKind::BrokenPipe.into()))?;
+        Ok(EngineProcess { process, life_line })
     }
 
     async fn wait_until_ready(&self, child: &mut Child, deadline: Instant) -> Option<Endpoint> {
@@ -211,16 +217,22 @@ impl Launcher {
 }
 
 /// Restarts the child until told to stop, then stops it.
-async fn supervise(launcher: Launcher, mut child: Child, endpoint: Endpoint, health: Health, stop: CancellationToken) {
+async fn supervise(
+    launcher: Launcher,
+    mut child: EngineProcess,
+    endpoint: Endpoint,
+    health: Health,
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            reason = watch(&mut child, endpoint) => {
+            reason = watch(&mut child.process, endpoint) => {
                 tracing::error!(reason, last_words = launcher.last_words(), "the embedded ClickHouse is down; restarting it");
                 health.not_ready("clickhouse", reason);
             }
         }
-        stop_child(child).await;
+        child.stop().await;
         child = loop {
             let started = tokio::select! {
                 () = stop.cancelled() => {
@@ -240,7 +252,7 @@ async fn supervise(launcher: Launcher, mut child: Child, endpoint: Endpoint, hea
     }
     health.not_ready("clickhouse", "stopped");
     launcher.files.withdraw_endpoint();
-    stop_child(child).await;
+    child.stop().await;
 }
 
 /// Returns when the child has exited or has stopped answering, with the reason.
@@ -258,12 +270,14 @@ async fn watch(child: &mut Child, endpoint: Endpoint) -> &'static str {
     }
 }
 
-/// Closes the life line, waits for a clean exit, kills after [`STOP_TIMEOUT`].
-async fn stop_child(mut child: Child) {
-    drop(child.stdin.take());
-    if timeout(STOP_TIMEOUT, child.wait()).await.is_err() {
-        tracing::warn!("the embedded ClickHouse did not stop by itself; killing it");
-        drop(child.kill().await);
+impl EngineProcess {
+    /// Closes the life line, waits for a clean exit, kills after [`STOP_TIMEOUT`].
+    async fn stop(mut self) {
+        drop(self.life_line);
+        if timeout(STOP_TIMEOUT, self.process.wait()).await.is_err() {
+            tracing::warn!("the embedded ClickHouse did not stop by itself; killing it");
+            drop(self.process.kill().await);
+        }
     }
 }
 

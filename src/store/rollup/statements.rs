@@ -25,31 +25,31 @@ pub(super) struct Recompute {
 const COLUMNS: &str = "requests, priced_requests, cost_usd, prompt_tokens, completion_tokens, total_tokens, cached_tokens, \
                        inefficient_requests, error_requests, latency_state";
 
-/// From deduplicated rows. `sum` of nothing but NULLs is NULL, hence the `ifNull`s.
+/// From deduplicated rows, called `o`. `sum` of nothing but NULLs is NULL, hence the `ifNull`s.
 const FROM_ROWS: &str = "\
     count() AS requests, \
-    countIf(cost_usd IS NOT NULL) AS priced_requests, \
-    ifNull(sum(toDecimal128(cost_usd, 12)), toDecimal128(0, 12)) AS cost_usd, \
-    ifNull(sum(prompt_tokens), 0) AS prompt_tokens, \
-    ifNull(sum(completion_tokens), 0) AS completion_tokens, \
-    ifNull(sum(total_tokens), 0) AS total_tokens, \
-    ifNull(sum(cached_tokens), 0) AS cached_tokens, \
-    countIf(is_inefficient) AS inefficient_requests, \
-    countIf(status = 'error') AS error_requests, \
-    quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(assumeNotNull(latency_ms), latency_ms IS NOT NULL) AS latency_state";
+    countIf(o.cost_usd IS NOT NULL) AS priced_requests, \
+    ifNull(sum(toDecimal128(o.cost_usd, 12)), toDecimal128(0, 12)) AS cost_usd, \
+    ifNull(sum(o.prompt_tokens), 0) AS prompt_tokens, \
+    ifNull(sum(o.completion_tokens), 0) AS completion_tokens, \
+    ifNull(sum(o.total_tokens), 0) AS total_tokens, \
+    ifNull(sum(o.cached_tokens), 0) AS cached_tokens, \
+    countIf(o.is_inefficient) AS inefficient_requests, \
+    countIf(o.status = 'error') AS error_requests, \
+    quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(assumeNotNull(o.latency_ms), o.latency_ms IS NOT NULL) AS latency_state";
 
-/// From a finer rollup.
+/// From rows of a rollup, called `o`.
 const FROM_ROLLUP: &str = "\
-    sum(requests) AS requests, \
-    sum(priced_requests) AS priced_requests, \
-    sum(cost_usd) AS cost_usd, \
-    sum(prompt_tokens) AS prompt_tokens, \
-    sum(completion_tokens) AS completion_tokens, \
-    sum(total_tokens) AS total_tokens, \
-    sum(cached_tokens) AS cached_tokens, \
-    sum(inefficient_requests) AS inefficient_requests, \
-    sum(error_requests) AS error_requests, \
-    quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(latency_state) AS latency_state";
+    sum(o.requests) AS requests, \
+    sum(o.priced_requests) AS priced_requests, \
+    sum(o.cost_usd) AS cost_usd, \
+    sum(o.prompt_tokens) AS prompt_tokens, \
+    sum(o.completion_tokens) AS completion_tokens, \
+    sum(o.total_tokens) AS total_tokens, \
+    sum(o.cached_tokens) AS cached_tokens, \
+    sum(o.inefficient_requests) AS inefficient_requests, \
+    sum(o.error_requests) AS error_requests, \
+    quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(o.latency_state) AS latency_state";
 
 /// What a group that exists contributes to its own recomputation: nothing. It makes vanished groups show up.
 const NOTHING: &str = "\
@@ -110,16 +110,16 @@ impl Recompute {
         let list = tuples(buckets);
         format!(
             "INSERT INTO {target} (bucket, source, {group}, {COLUMNS}, version, is_deleted) \
-             SELECT bucket, source, {group}, {FROM_ROLLUP}, toUInt64({version}) AS version, toUInt8(sum(requests) = 0) AS is_deleted \
+             SELECT bucket_start, source, {group}, {FROM_ROLLUP}, toUInt64({version}), toUInt8(sum(o.requests) = 0) \
              FROM (\
                SELECT {bucket_of} AS bucket_start, source, {group}, {aggregates} \
-               FROM {origin} FINAL WHERE {range} AND (source, {bucket_of}) IN ({list}) AND {condition} \
+               FROM {origin} AS o FINAL WHERE {range} AND (source, {bucket_of}) IN ({list}) AND {condition} \
                GROUP BY bucket_start, source, {group} \
                UNION ALL \
                SELECT bucket AS bucket_start, source, {group}, {NOTHING} \
                FROM {target} FINAL WHERE bucket >= toDateTime({first}, 'UTC') AND bucket <= toDateTime({last}, 'UTC') \
                AND (source, bucket) IN ({list}) GROUP BY bucket, source, {group}\
-             ) GROUP BY bucket_start AS bucket, source, {group}"
+             ) AS o GROUP BY bucket_start, source, {group}"
         )
     }
 }
@@ -132,7 +132,7 @@ fn tuples(buckets: &[&Bucket]) -> String {
         let source = bucket.source.replace('\\', "\\\\").replace('\'', "\\'").replace('?', "??");
         let comma = if index == 0 { "" } else { ", " };
         // Writing to a String cannot fail.
-        drop(write!(list, "{comma}('{source}', toDateTime({}, 'UTC'))", bucket.start));
+        let _infallible = write!(list, "{comma}('{source}', toDateTime({}, 'UTC'))", bucket.start);
     }
     list
 }
