@@ -71,7 +71,6 @@ struct World {
 impl World {
     async fn start() -> Self {
         let directory = tempfile::tempdir().expect("directory");
-        heliometer::telemetry::init_logs(&heliometer::settings::TelemetrySettings::default());
         let mut settings = Settings::default();
         settings.data_dir.0 = directory.path().to_path_buf();
         settings.clickhouse.http_port = 0;
@@ -288,17 +287,31 @@ async fn windows_fire_and_resolve() {
 async fn what_fired_without_slack_is_recorded_and_sent_once_slack_is_there() {
     let (slack, url) = Receiver::start().await;
     let world = World::start().await;
-    let rules = json!([{"name": "b", "kind": "budget", "period": "day", "limit_usd": 1.0}]);
+    // The window stays over its limit for the whole test, so its alert is firing across the restart.
+    let rules = json!([
+        {"name": "b", "kind": "budget", "period": "month", "limit_usd": 1.0},
+        {"name": "slow", "kind": "latency", "statistic": "max", "threshold_ms": 800, "window": "1h"},
+    ]);
     let running = world.alert(&rules, "");
     world.insert(vec![request("1", "ann", Some(600_000_000_000), SystemClock.now())]).await;
+    let recorded = "SELECT concat(rule, ' ', state) FROM alerts ORDER BY rule, at";
     let deadline = Instant::now() + Duration::from_secs(20);
-    while world.rows("SELECT rule FROM alerts").await.is_empty() && Instant::now() < deadline {
+    while world.rows(recorded).await.len() < 2 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     stop(running).await;
-    assert_eq!(world.rows("SELECT concat(rule, ' ', state) FROM alerts").await, ["b firing"]);
+    assert_eq!(world.rows(recorded).await, ["b firing", "slow firing"]);
     let running = world.alert(&rules, &url);
-    assert_eq!(slack.wait_for(1).await.len(), 1);
+    assert_eq!(slack.wait_for(2).await.len(), 2);
+    tokio::time::sleep(Duration::from_secs(1)).await;
     stop(running).await;
+    assert_eq!(slack.texts().len(), 2, "{:?}", slack.texts());
+    assert_eq!(world.rows(recorded).await, ["b firing", "slow firing"]);
+    // A rule that is gone ends its alert, silently.
+    let running = world.alert(&json!([rules[0]]), &url);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stop(running).await;
+    assert_eq!(world.rows(recorded).await, ["b firing", "slow firing", "slow resolved"]);
+    assert_eq!(slack.texts().len(), 2, "{:?}", slack.texts());
     world.stop().await;
 }
