@@ -33,14 +33,24 @@ fn the_first_hour() {
     let output = server.command().args(["sql", "SELECT 1 +"]).output().expect("sql");
     assert_eq!(code(&output), 1);
     assert!(text(&output.stderr).contains("Syntax error"), "{}", text(&output.stderr));
-    for forbidden in ["INSERT INTO request_rows (request_id) VALUES ('x')", "SELECT * FROM file('/etc/passwd', LineAsString)", "DROP VIEW requests"] {
+    for forbidden in [
+        "INSERT INTO request_rows (request_id) VALUES ('x')",
+        "SELECT * FROM file('/etc/passwd', LineAsString)",
+        "DROP VIEW requests",
+    ] {
         let output = server.command().args(["sql", forbidden]).output().expect("sql");
         assert!(text(&output.stderr).contains("Not enough privileges"), "{forbidden}: {}", text(&output.stderr));
     }
 
     assert!(server.stop().success());
-    let output = server.command().args(["sql", "--format", "TSV", "SELECT count() FROM requests"]).output().expect("sql");
-    assert_eq!(text(&output.stdout).trim(), "1", "sql starts the engine when serve is not there: {}", text(&output.stderr));
+    let output =
+        server.command().args(["sql", "--format", "TSV", "SELECT count() FROM requests"]).output().expect("sql");
+    assert_eq!(
+        text(&output.stdout).trim(),
+        "1",
+        "sql starts the engine when serve is not there: {}",
+        text(&output.stderr)
+    );
     let output = server.command().arg("migrate").output().expect("migrate");
     assert!(text(&output.stdout).contains("up to date"), "{}{}", text(&output.stdout), text(&output.stderr));
 }
@@ -53,7 +63,13 @@ fn mistakes_are_explained() {
         ("HELIOMETER__INGRESS__LISTENN", "x", &["serve"], 2, "did you mean `ingress.listen`?"),
         ("HELIOMETER_CONFIG", "/no/such/file", &["doctor"], 1, "does not exist"),
         ("HELIOMETER__CLICKHOUSE__ENGINE_LIBRARY", "/no/such/file", &["migrate"], 1, "make engine"),
-        ("X", "x", &["simulate", "--url", "https://127.0.0.1:1", "--faults", "duplicate=1"], 2, "did you mean `duplicates`?"),
+        (
+            "X",
+            "x",
+            &["simulate", "--url", "https://127.0.0.1:1", "--faults", "duplicate=1"],
+            2,
+            "did you mean `duplicates`?",
+        ),
         ("X", "x", &["send-test", "--url", "https://127.0.0.1:1"], 1, "cannot be reached"),
         ("X", "x", &["no-such-command"], 2, "unrecognized subcommand"),
     ] {
@@ -84,7 +100,9 @@ async fn the_admin_listener_shows_the_state() {
     assert_eq!(status, 200, "{body}");
     assert!(body.contains(r#""ready":true"#) && body.contains("clickhouse") && body.contains("ingress"), "{body}");
     let (_, _, metrics) = get("metrics").await;
-    for name in ["heliometer_log_lag_records", "heliometer_event_log_", "heliometer_rollup_lag_seconds", "heliometer_alerts"] {
+    for name in
+        ["heliometer_log_lag_records", "heliometer_event_log_", "heliometer_rollup_lag_seconds", "heliometer_alerts"]
+    {
         assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
     }
     let (status, headers, page) = get("").await;

@@ -90,7 +90,8 @@ pub fn assert_exact(server: &Server, expected: &heliometer::simulator::ExpectedT
 /// Every message has one outcome, and they add up.
 pub fn assert_accounted(server: &Server, expected: &heliometer::simulator::ExpectedTotals) {
     let json = serde_json::to_value(expected).expect("JSON");
-    let messages = |outcome: &str| server.count(&format!("(SELECT sum(messages) FROM outcomes WHERE outcome = '{outcome}')"));
+    let messages =
+        |outcome: &str| server.count(&format!("(SELECT sum(messages) FROM outcomes WHERE outcome = '{outcome}')"));
     let number = |name: &str| json[name].as_i64().expect("a number");
     assert_eq!(messages("stored"), number("requests"), "stored");
     assert_eq!(messages("test"), number("tests"), "tests");
@@ -105,8 +106,10 @@ pub fn assert_accounted(server: &Server, expected: &heliometer::simulator::Expec
 
 #[test]
 fn twenty_thousand_events_are_counted_exactly() {
-    let server = Server::start(
-        Options::default().with_local_storage().with("HELIOMETER__RATE_LIMIT__FAILED_SIGNATURES_PER_15_MINUTES", 100_000),
+    let mut server = Server::start(
+        Options::default()
+            .with_local_storage()
+            .with("HELIOMETER__RATE_LIMIT__FAILED_SIGNATURES_PER_15_MINUTES", 100_000),
     );
     let expected = server.simulate(&[
         "--rate", "0", "--count", "20000", "--seed", "20000", "--concurrency", "128", "--faults",

@@ -200,9 +200,12 @@ impl Server {
     /// Waits until every received message has its outcome and the rollups hold every stored request.
     pub fn wait_until_worked_off(&self, received: i64) {
         wait_until(&format!("{received} messages to be worked off"), || {
-            let done = self.count("(SELECT sum(messages) FROM outcomes WHERE outcome NOT IN ('received', 'in_flight'))");
-            let rolled_up = self.count("(SELECT sum(requests) FROM model_day)") == self.count("(SELECT count() FROM requests WHERE NOT is_test)");
-            let users = self.count("(SELECT sum(requests) FROM user_month)") == self.count("(SELECT count() FROM requests WHERE NOT is_test)");
+            let done =
+                self.count("(SELECT sum(messages) FROM outcomes WHERE outcome NOT IN ('received', 'in_flight'))");
+            let rolled_up = self.count("(SELECT sum(requests) FROM model_day)")
+                == self.count("(SELECT count() FROM requests WHERE NOT is_test)");
+            let users = self.count("(SELECT sum(requests) FROM user_month)")
+                == self.count("(SELECT count() FROM requests WHERE NOT is_test)");
             (done == received && rolled_up && users).then_some(())
         });
     }

@@ -13,9 +13,10 @@ use crate::{
 /// The engine's process, child of the server.
 fn engine_pid(server_pid: u32) -> Option<u32> {
     let children = std::fs::read_to_string(format!("/proc/{server_pid}/task/{server_pid}/children")).ok()?;
-    let of_threads = std::fs::read_dir(format!("/proc/{server_pid}/task")).ok()?.flatten().filter_map(|thread| {
-        std::fs::read_to_string(thread.path().join("children")).ok()
-    });
+    let of_threads = std::fs::read_dir(format!("/proc/{server_pid}/task"))
+        .ok()?
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
     std::iter::once(children)
         .chain(of_threads)
         .flat_map(|pids| pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
