@@ -99,7 +99,14 @@ async fn the_admin_listener_shows_the_state() {
     let (status, _, body) = get("readyz").await;
     assert_eq!(status, 200, "{body}");
     assert!(body.contains(r#""ready":true"#) && body.contains("clickhouse") && body.contains("ingress"), "{body}");
-    let (_, _, metrics) = get("metrics").await;
+    let metrics = loop {
+        let (_, _, metrics) = get("metrics").await;
+        // It is there once the consumer has its partitions.
+        if metrics.contains("heliometer_log_lag_records") {
+            break metrics;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
     for name in
         ["heliometer_log_lag_records", "heliometer_event_log_", "heliometer_rollup_lag_seconds", "heliometer_alerts"]
     {
