@@ -176,6 +176,7 @@ impl Consumer {
             LogEvent::Assigned(partitions) => {
                 for partition in partitions {
                     let Some(ids) = self.load_ids(partition, shutdown).await else { return Ok(()) };
+                    self.parts.metrics.lag(partition, 0);
                     self.partitions.insert(partition, PartitionState { ids, offsets: OffsetTracker::default() });
                     tracing::info!(partition = partition.0, "partition assigned");
                 }
