@@ -2,9 +2,9 @@
 
 # Heliometer in a small image that runs as nobody in particular (uid 10001).
 #
-#   docker build -t heliometer .                      for a ClickHouse server (clickhouse.url)
-#   docker build -t heliometer --build-arg ENGINE=with .   with the embedded engine: run `make engine` first, which
-#                                                     leaves it in ./engine/libchdb.so (566 MB, x86-64 with AVX2)
+#   docker build -t heliometer .                           for a ClickHouse server (clickhouse.url)
+#   docker build -t heliometer --build-arg ENGINE=with .   with the embedded engine (566 MB, x86-64 with AVX2); before it:
+#       make engine && mkdir -p engine && cp ~/.cache/heliometer/engine/*/libchdb.so engine/
 
 ARG ENGINE=without
 
