@@ -2,6 +2,7 @@
 # make demo   the same, with a lively simulated stream
 # make test   every test; ends with a count
 # make lint   format, clippy
+# make bench  measure the pipeline
 # make help   all targets
 
 .DEFAULT_GOAL := help
@@ -22,6 +23,9 @@ test: needs engine ## Run every test
 lint: needs ## Check format and lints
 	cargo fmt --check
 	cargo clippy --all-targets --quiet -- -D warnings
+
+bench: build engine ## Measure the whole pipeline on this machine
+	@scripts/bench
 
 build: needs
 	@cargo build --release --quiet --bin heliometer

@@ -48,7 +48,7 @@ fn totals(server: &Server, view: &str, by: &str) -> BTreeMap<Key, Sums> {
 }
 
 /// Every view of totals against what the simulator expects.
-pub fn assert_exact(server: &Server, expected: &heliometer::simulator::ExpectedTotals) {
+pub(crate) fn assert_exact(server: &Server, expected: &heliometer::simulator::ExpectedTotals) {
     let json = serde_json::to_value(expected).expect("JSON");
     let groups = |list: &str, by: &str| -> BTreeMap<Key, Sums> {
         json[list]
@@ -88,7 +88,7 @@ pub fn assert_exact(server: &Server, expected: &heliometer::simulator::ExpectedT
 }
 
 /// Every message has one outcome, and they add up.
-pub fn assert_accounted(server: &Server, expected: &heliometer::simulator::ExpectedTotals) {
+pub(crate) fn assert_accounted(server: &Server, expected: &heliometer::simulator::ExpectedTotals) {
     let json = serde_json::to_value(expected).expect("JSON");
     let messages =
         |outcome: &str| server.count(&format!("(SELECT sum(messages) FROM outcomes WHERE outcome = '{outcome}')"));

@@ -19,35 +19,35 @@ use sha2::Sha256;
 use tempfile::TempDir;
 
 /// The secret of the source `default`; the one that signed the samples.
-pub const SECRET: &str = "5f9d3c0a7e1b4d2f8a6c9e0b1d3f5a7c2e4b6d8f0a1c3e5b7d9f1a2b4c6d8e0f";
+pub(crate) const SECRET: &str = "5f9d3c0a7e1b4d2f8a6c9e0b1d3f5a7c2e4b6d8f0a1c3e5b7d9f1a2b4c6d8e0f";
 
 /// Generous: these machines are slow and shared, and nothing here measures speed.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How a server is set up. `settings` are environment variables.
 #[derive(Default)]
-pub struct Options {
-    pub settings: Vec<(String, String)>,
+pub(crate) struct Options {
+    pub(crate) settings: Vec<(String, String)>,
     /// Written to a settings file.
-    pub config: Option<String>,
+    pub(crate) config: Option<String>,
 }
 
 impl Options {
-    pub fn with(mut self, key: &str, value: impl ToString) -> Self {
+    pub(crate) fn with(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         self.settings.push((key.to_owned(), value.to_string()));
         self
     }
 
     /// Bodies may be fetched from this machine without TLS.
-    pub fn with_local_storage(self) -> Self {
+    pub(crate) fn with_local_storage(self) -> Self {
         self.with("HELIOMETER__FETCH__ALLOW_HTTP", "true")
             .with("HELIOMETER__FETCH__ALLOW_PRIVATE_CIDRS", "[\"127.0.0.0/8\"]")
     }
 }
 
 /// A running server and its data directory.
-pub struct Server {
-    pub directory: TempDir,
+pub(crate) struct Server {
+    pub(crate) directory: TempDir,
     options: Options,
     process: Option<Running>,
 }
@@ -59,7 +59,7 @@ struct Running {
 }
 
 impl Server {
-    pub fn start(options: Options) -> Self {
+    pub(crate) fn start(options: Options) -> Self {
         let directory = TempDir::new().expect("temporary directory");
         if let Some(config) = &options.config {
             std::fs::write(directory.path().join("heliometer.toml"), config).expect("settings file");
@@ -69,7 +69,7 @@ impl Server {
         server
     }
 
-    pub fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         assert!(self.process.is_none(), "already running");
         let log = self.directory.path().join("serve.log");
         let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log file");
@@ -107,7 +107,7 @@ impl Server {
     }
 
     /// The program with this server's settings.
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_heliometer"));
         for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("HELIOMETER_") && !key.contains("ENGINE")) {
             command.env_remove(key);
@@ -125,7 +125,7 @@ impl Server {
         command
     }
 
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
@@ -133,30 +133,30 @@ impl Server {
         self.process.as_ref().expect("the server runs")
     }
 
-    pub fn webhook_url(&self) -> String {
+    pub(crate) fn webhook_url(&self) -> String {
         self.running().webhook_url.clone()
     }
 
-    pub fn admin_url(&self) -> &str {
+    pub(crate) fn admin_url(&self) -> &str {
         &self.running().admin_url
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         let url = url::Url::parse(&self.webhook_url()).expect("a URL");
         SocketAddr::from(([127, 0, 0, 1], url.port().expect("a port")))
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.running().child.id()
     }
 
     /// SIGTERM, and waits for the end.
-    pub fn stop(&mut self) -> ExitStatus {
+    pub(crate) fn stop(&mut self) -> ExitStatus {
         self.end(Signal::SIGTERM)
     }
 
     /// SIGKILL: what a crash or the out-of-memory killer does.
-    pub fn kill(&mut self) -> ExitStatus {
+    pub(crate) fn kill(&mut self) -> ExitStatus {
         self.end(Signal::SIGKILL)
     }
 
@@ -166,12 +166,12 @@ impl Server {
         wait_until("the server to end", || running.child.try_wait().expect("wait"))
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("serve.log")).unwrap_or_default()
     }
 
     /// Rows of a query, through `heliometer sql`.
-    pub fn query<T: DeserializeOwned>(&self, query: &str) -> Vec<T> {
+    pub(crate) fn query<T: DeserializeOwned>(&self, query: &str) -> Vec<T> {
         let output = self.sql(query);
         assert!(output.status.success(), "{query}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout)
@@ -181,7 +181,7 @@ impl Server {
             .collect()
     }
 
-    pub fn sql(&self, query: &str) -> Output {
+    pub(crate) fn sql(&self, query: &str) -> Output {
         let settings = "output_format_json_quote_decimals = 1, output_format_json_quote_64bit_integers = 0, \
                         output_format_decimal_trailing_zeros = 1";
         let query = format!("{query} SETTINGS {settings}");
@@ -189,7 +189,7 @@ impl Server {
     }
 
     /// One number.
-    pub fn count(&self, expression: &str) -> i64 {
+    pub(crate) fn count(&self, expression: &str) -> i64 {
         #[derive(serde::Deserialize)]
         struct One {
             value: i64,
@@ -198,7 +198,7 @@ impl Server {
     }
 
     /// Waits until every received message has its outcome and the rollups hold every stored request.
-    pub fn wait_until_worked_off(&self, received: i64) {
+    pub(crate) fn wait_until_worked_off(&self, received: i64) {
         wait_until(&format!("{received} messages to be worked off"), || {
             let done =
                 self.count("(SELECT sum(messages) FROM outcomes WHERE outcome NOT IN ('received', 'in_flight'))");
@@ -211,11 +211,11 @@ impl Server {
     }
 
     /// Runs `heliometer simulate` against this server and returns its expected totals.
-    pub fn simulate(&self, arguments: &[&str]) -> heliometer::simulator::ExpectedTotals {
+    pub(crate) fn simulate(&self, arguments: &[&str]) -> heliometer::simulator::ExpectedTotals {
         self.start_simulation(arguments).finish()
     }
 
-    pub fn start_simulation(&self, arguments: &[&str]) -> Simulation {
+    pub(crate) fn start_simulation(&self, arguments: &[&str]) -> Simulation {
         let expect = self.directory.path().join("expected.json");
         let child = self
             .command()
@@ -230,7 +230,7 @@ impl Server {
     }
 
     /// A server on the same port as before: a restarted server has the address its senders know.
-    pub fn keep_port(&mut self) {
+    pub(crate) fn keep_port(&mut self) {
         let address = self.address();
         self.options.settings.push(("HELIOMETER__INGRESS__LISTEN".to_owned(), address.to_string()));
     }
@@ -250,17 +250,17 @@ impl Drop for Server {
 }
 
 /// A running `heliometer simulate`.
-pub struct Simulation {
+pub(crate) struct Simulation {
     child: Child,
     expect: PathBuf,
 }
 
 impl Simulation {
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("wait").is_none()
     }
 
-    pub fn finish(self) -> heliometer::simulator::ExpectedTotals {
+    pub(crate) fn finish(self) -> heliometer::simulator::ExpectedTotals {
         let output = self.child.wait_with_output().expect("simulate ends");
         assert!(
             output.status.success(),
@@ -272,13 +272,13 @@ impl Simulation {
     }
 }
 
-pub fn send_signal(pid: u32, signal: Signal) {
+pub(crate) fn send_signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).expect("a pid"));
     kill(pid, signal).expect("the process is there");
 }
 
 /// Asks until there is an answer.
-pub fn wait_until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = check() {
@@ -290,27 +290,27 @@ pub fn wait_until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
 }
 
 /// `Helicone-Signature` of a body.
-pub fn sign(secret: &str, body: &[u8]) -> String {
+pub(crate) fn sign(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
     mac.update(body);
     hex::encode(mac.finalize().into_bytes())
 }
 
 /// A client for a self-signed certificate on loopback.
-pub fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     heliometer::tls::install_crypto_provider();
     reqwest::Client::builder().tls_danger_accept_invalid_certs(true).no_proxy().build().expect("a client")
 }
 
 /// Sends a signed body.
-pub async fn send(client: &reqwest::Client, url: &str, body: Vec<u8>) -> reqwest::StatusCode {
+pub(crate) async fn send(client: &reqwest::Client, url: &str, body: Vec<u8>) -> reqwest::StatusCode {
     let signature = sign(SECRET, &body);
     let request = client.post(url).header("Content-Type", "application/json").header("Helicone-Signature", signature);
     request.body(body).send().await.expect("an answer").status()
 }
 
 /// The real payloads that this project was given.
-pub fn samples() -> PathBuf {
+pub(crate) fn samples() -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/samples");
     assert!(path.is_dir(), "the sample payloads are missing: put them at ../shared/samples, beside this checkout");
     path

@@ -36,7 +36,7 @@ struct Row {
 /// One line of the table: tokens are (prompt, completion, total), cache is (read, written).
 struct Expected {
     sample: &'static str,
-    /// `/webhook` or `/webhook/{source}`; three samples share a request_id, so they come from three sources.
+    /// `/webhook` or `/webhook/{source}`; three samples share a `request_id`, so they come from three sources.
     source: &'static str,
     request_id: &'static str,
     user_id: &'static str,
