@@ -17,8 +17,8 @@ COPY src src
 COPY tests tests
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --bin heliometer \
-    && install -D -m 0755 target/release/heliometer /out/heliometer
+    cargo build --profile dist --locked --bin heliometer \
+    && install -D -m 0755 target/dist/heliometer /out/heliometer
 
 FROM debian:bookworm-slim AS runtime
 # ca-certificates: to fetch stored bodies and to reach Slack. libssl3: librdkafka is linked with it.
