@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clickhouse::{Client, Row};
+use clickhouse::{Client, Row, RowOwned, RowRead};
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
@@ -95,7 +95,7 @@ const MODELS: &str = "SELECT if(model = '', '(unknown)', toString(model)) AS nam
     GROUP BY name ORDER BY sum(t.cost_usd) DESC LIMIT 15";
 
 const USERS: &str = "SELECT if(user_id = '', '(no user)', user_id) AS name, \
-    if(any(limit_usd) IS NULL, '', concat(toString(round(100 * any(limit_used_ratio), 1)), ' % of ', toString(any(limit_usd)), ' USD')) AS detail, \
+    ifNull(concat(toString(round(100 * any(limit_used_ratio), 1)), ' % of ', toString(any(limit_usd)), ' USD'), '') AS detail, \
     sum(t.requests) AS requests, sum(t.priced_requests) AS priced_requests, \
     toString(round(sum(t.cost_usd), 6)) AS cost_usd, \
     ifNull(100 * toFloat64(sum(t.cost_usd)) / nullIf(max(sum(toFloat64(t.cost_usd))) OVER (), 0), 0) AS share_percent, \
@@ -109,7 +109,7 @@ const REQUESTS: &str = "SELECT formatDateTime(received_at, '%H:%i:%S') AS at, to
     ORDER BY received_at DESC LIMIT 20";
 
 const ALERTS: &str = "SELECT formatDateTime(at, '%Y-%m-%d %H:%i:%S') AS at, toString(rule) AS rule, toString(group) AS group, \
-    toString(state) AS state, concat(toString(round(value, 6)), ' of ', toString(round(threshold, 6))) AS detail \
+    toString(state) AS state, concat(toString(round(value, 4)), ' of ', toString(round(limit_value, 4)), ' ', toString(unit)) AS detail \
     FROM alerts ORDER BY at DESC LIMIT 10";
 
 const OUTCOMES: &str = "SELECT outcome, sum(o.messages) AS messages FROM outcomes AS o GROUP BY outcome \
@@ -128,31 +128,39 @@ impl Source {
 
     /// Reads everything at once; what cannot be read is said on the page.
     pub(super) async fn read(&self) -> View {
+        let (today, models, users, requests, alerts, outcomes) = tokio::join!(
+            self.ask::<Today>(TODAY),
+            self.ask::<GroupRow>(MODELS),
+            self.ask::<GroupRow>(USERS),
+            self.ask::<RequestLine>(REQUESTS),
+            self.ask::<AlertLine>(ALERTS),
+            self.ask::<OutcomeLine>(OUTCOMES),
+        );
         let mut view = View::default();
-        let read = async {
-            let (today, models, users, requests, alerts, outcomes) = tokio::join!(
-                self.client.query(TODAY).fetch_all::<Today>(),
-                self.client.query(MODELS).fetch_all::<GroupRow>(),
-                self.client.query(USERS).fetch_all::<GroupRow>(),
-                self.client.query(REQUESTS).fetch_all::<RequestLine>(),
-                self.client.query(ALERTS).fetch_all::<AlertLine>(),
-                self.client.query(OUTCOMES).fetch_all::<OutcomeLine>(),
-            );
-            view.today = today?.into_iter().next();
-            view.models = models?;
-            view.users = users?;
-            view.requests = requests?;
-            view.alerts = alerts?;
-            view.outcomes = outcomes?;
-            Ok::<(), clickhouse::error::Error>(())
-        };
-        let result = tokio::time::timeout(QUERY_TIMEOUT, read).await;
-        view.problem = match result {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string().chars().take(400).collect()),
-            Err(_) => Some(format!("ClickHouse did not answer within {} s", QUERY_TIMEOUT.as_secs())),
-        };
+        view.today = view.take(today).into_iter().next();
+        view.models = view.take(models);
+        view.users = view.take(users);
+        view.requests = view.take(requests);
+        view.alerts = view.take(alerts);
+        view.outcomes = view.take(outcomes);
         view
+    }
+
+    async fn ask<T: RowOwned + RowRead>(&self, query: &str) -> Result<Vec<T>, String> {
+        match tokio::time::timeout(QUERY_TIMEOUT, self.client.query(query).fetch_all::<T>()).await {
+            Ok(rows) => rows.map_err(|error| error.to_string().chars().take(400).collect()),
+            Err(_) => Err(format!("ClickHouse did not answer within {} s", QUERY_TIMEOUT.as_secs())),
+        }
+    }
+}
+
+impl View {
+    /// The rows; a query that failed leaves its part of the page empty and says so at the top.
+    fn take<T>(&mut self, rows: Result<Vec<T>, String>) -> Vec<T> {
+        rows.unwrap_or_else(|problem| {
+            self.problem = Some(problem);
+            Vec::new()
+        })
     }
 }
 
@@ -207,7 +215,7 @@ pub(super) fn render(view: &View, health: &Health) -> Markup {
             h2 { "Alerts" }
             @if view.alerts.is_empty() { p { "None so far." } } @else {
                 table {
-                    thead { tr { th { "At" } th { "Rule" } th { "Group" } th { "State" } th { "Value of threshold" } } }
+                    thead { tr { th { "At" } th { "Rule" } th { "Group" } th { "State" } th { "Value of limit" } } }
                     tbody {
                         @for alert in &view.alerts {
                             tr { td { (alert.at) } td { (alert.rule) } td { (alert.group) } td .(alert.state) { (alert.state) } td { (alert.detail) } }
@@ -261,7 +269,7 @@ fn groups(title: &str, name: &str, detail: &str, rows: &[GroupRow]) -> Markup {
                                     td .number { (grouped(row.requests)) } td .number { (percent(row.priced_requests, row.requests)) }
                                     td .number { (grouped(row.total_tokens)) }
                                     td .number { @if let Some(latency_ms) = row.latency_p95_ms { (format!("{latency_ms:.0}")) } }
-                                    td .number { (row.cost_usd) }
+                                    td .number { @if row.priced_requests == 0 { span .unpriced { "unpriced" } } @else { (row.cost_usd) } }
                                     td { meter min="0" max="100" value=(format!("{:.1}", row.share_percent)) { (format!("{:.0} %", row.share_percent)) } }
                                 }
                             }
