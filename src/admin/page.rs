@@ -83,12 +83,12 @@ pub(super) struct View {
 }
 
 const TODAY: &str = "SELECT sum(requests) AS requests, sum(priced_requests) AS priced_requests, \
-    toString(round(sum(cost_usd), 6)) AS cost_usd, sum(total_tokens) AS total_tokens, sum(error_requests) AS errors \
+    toDecimalString(sum(cost_usd), if(sum(cost_usd) < 1, 6, 2)) AS cost_usd, sum(total_tokens) AS total_tokens, sum(error_requests) AS errors \
     FROM model_day WHERE bucket = toStartOfDay(now('UTC'))";
 
 const MODELS: &str = "SELECT if(model = '', '(unknown)', toString(model)) AS name, any(toString(provider)) AS detail, \
     sum(t.requests) AS requests, sum(t.priced_requests) AS priced_requests, \
-    toString(round(sum(t.cost_usd), 6)) AS cost_usd, \
+    toDecimalString(sum(t.cost_usd), 6) AS cost_usd, \
     ifNull(100 * toFloat64(sum(t.cost_usd)) / nullIf(max(sum(toFloat64(t.cost_usd))) OVER (), 0), 0) AS share_percent, \
     sum(t.total_tokens) AS total_tokens, max(t.latency_p95_ms) AS latency_p95_ms \
     FROM model_day AS t WHERE bucket = toStartOfDay(now('UTC')) \
@@ -97,7 +97,7 @@ const MODELS: &str = "SELECT if(model = '', '(unknown)', toString(model)) AS nam
 const USERS: &str = "SELECT if(user_id = '', '(no user)', user_id) AS name, \
     ifNull(concat(toString(round(100 * any(limit_used_ratio), 1)), ' % of ', toString(any(limit_usd)), ' USD'), '') AS detail, \
     sum(t.requests) AS requests, sum(t.priced_requests) AS priced_requests, \
-    toString(round(sum(t.cost_usd), 6)) AS cost_usd, \
+    toDecimalString(sum(t.cost_usd), 6) AS cost_usd, \
     ifNull(100 * toFloat64(sum(t.cost_usd)) / nullIf(max(sum(toFloat64(t.cost_usd))) OVER (), 0), 0) AS share_percent, \
     sum(t.total_tokens) AS total_tokens, max(t.latency_p95_ms) AS latency_p95_ms \
     FROM user_month AS t WHERE bucket = toStartOfMonth(now('UTC')) \
@@ -199,7 +199,7 @@ pub(super) fn render(view: &View, health: &Health) -> Markup {
         }
         @if let Some(today) = &view.today {
             section .tiles aria-label="Today" {
-                (tile("Spend today", &format!("${}", dollars(&today.cost_usd))))
+                (tile("Spend today", &format!("${}", today.cost_usd)))
                 (tile("Requests today", &grouped(today.requests)))
                 (tile("Priced", &percent(today.priced_requests, today.requests)))
                 (tile("Tokens today", &grouped(today.total_tokens)))
@@ -315,15 +315,6 @@ fn grouped(value: u64) -> String {
     text
 }
 
-/// Two places at least, all that ClickHouse gave at most.
-fn dollars(amount: &str) -> String {
-    match amount.split_once('.') {
-        None => format!("{amount}.00"),
-        Some((_, places)) if places.len() < 2 => format!("{amount}0"),
-        Some(_) => amount.to_owned(),
-    }
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
 fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "–".to_owned() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
@@ -336,7 +327,6 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         assert_eq!(["0", "999", "1,000", "1,234,567"].map(str::to_owned), [0, 999, 1_000, 1_234_567].map(grouped));
-        assert_eq!(["0.00", "1.50", "0.000123"].map(str::to_owned), ["0", "1.5", "0.000123"].map(dollars));
         assert_eq!((percent(1, 3), percent(0, 0)), ("33.3 %".to_owned(), "–".to_owned()));
     }
 
