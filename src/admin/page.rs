@@ -82,9 +82,10 @@ pub(super) struct View {
     problem: Option<String>,
 }
 
-const TODAY: &str = "SELECT sum(requests) AS requests, sum(priced_requests) AS priced_requests, \
-    toDecimalString(sum(cost_usd), if(sum(cost_usd) < 1, 6, 2)) AS cost_usd, sum(total_tokens) AS total_tokens, sum(error_requests) AS errors \
-    FROM model_day WHERE bucket = toStartOfDay(now('UTC'))";
+const TODAY: &str = "SELECT sum(t.requests) AS requests, sum(t.priced_requests) AS priced_requests, \
+    if(sum(t.cost_usd) < 1, toDecimalString(sum(t.cost_usd), 6), toDecimalString(sum(t.cost_usd), 2)) AS cost_usd, \
+    sum(t.total_tokens) AS total_tokens, sum(t.error_requests) AS errors \
+    FROM model_day AS t WHERE bucket = toStartOfDay(now('UTC'))";
 
 const MODELS: &str = "SELECT if(model = '', '(unknown)', toString(model)) AS name, any(toString(provider)) AS detail, \
     sum(t.requests) AS requests, sum(t.priced_requests) AS priced_requests, \

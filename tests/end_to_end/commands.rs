@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::harness::{Options, Server};
+use crate::harness::{Options, PATIENCE, Server};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -107,18 +107,18 @@ async fn the_admin_listener_shows_the_state() {
     let (status, _, body) = get("readyz").await;
     assert_eq!(status, 200, "{body}");
     assert!(body.contains(r#""ready":true"#) && body.contains("clickhouse") && body.contains("ingress"), "{body}");
-    let metrics = loop {
+    let names =
+        ["heliometer_log_lag_records", "heliometer_event_log_", "heliometer_rollup_lag_seconds", "heliometer_alerts"];
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
         let (_, _, metrics) = get("metrics").await;
-        // It is there once the consumer has its partitions.
-        if metrics.contains("heliometer_log_lag_records") {
-            break metrics;
+        // Some are there only once their part has worked.
+        let missing: Vec<_> = names.iter().filter(|name| !metrics.contains(**name)).collect();
+        if missing.is_empty() {
+            break;
         }
+        assert!(std::time::Instant::now() < deadline, "{missing:?} are missing:\n{metrics}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    };
-    for name in
-        ["heliometer_log_lag_records", "heliometer_event_log_", "heliometer_rollup_lag_seconds", "heliometer_alerts"]
-    {
-        assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
     }
     let call = br#"{"request_id":"a","user_id":"ann","model":"gpt-x","provider":"OPENAI","metadata":{"cost":0.25,"promptTokens":9,"completionTokens":3,"totalTokens":12,"latencyMs":700}}"#;
     assert_eq!(crate::harness::send(&client, &server.webhook_url(), call.to_vec()).await, 200);
@@ -126,7 +126,7 @@ async fn the_admin_listener_shows_the_state() {
         let (status, headers, page) = get("").await;
         assert_eq!(status, 200);
         assert!(!page.contains("Not all numbers could be read"), "{page}");
-        if page.contains("gpt-x") && page.contains("$0.25") {
+        if page.contains("gpt-x") && page.contains("$0.250000") {
             break (headers, page);
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
