@@ -9,5 +9,6 @@ pub use error::SettingsError;
 pub use load::{config_path, load};
 pub use sections::{
     AdminSettings, AlertSettings, ClickHouseSettings, EventLogSettings, FetchSettings, IngressSettings, LimitSettings,
-    LogFormat, NotifierSettings, RateLimitSettings, Settings, SourceSettings, TelemetrySettings, TlsMode,
+    LogFormat, NotifierSettings, RateLimitSettings, SaslMechanism, SecurityProtocol, Settings, SourceSettings,
+    TelemetrySettings, TlsMode,
 };

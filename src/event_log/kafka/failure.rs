@@ -1,0 +1,63 @@
+//! Kafka's errors in the event log's words.
+
+use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
+use tokio::task::JoinError;
+
+use crate::event_log::EventLogError;
+
+/// Anything but a refused append.
+pub(super) fn failed(doing: &'static str, error: &KafkaError) -> EventLogError {
+    let advice = error.rdkafka_error_code().map_or("", advice);
+    EventLogError::Storage { doing, message: format!("{error}{advice}") }
+}
+
+/// The same from a bare code.
+pub(super) fn failed_with(doing: &'static str, code: Code) -> EventLogError {
+    EventLogError::Storage { doing, message: format!("{code}{}", advice(code)) }
+}
+
+/// Why a record is not known to be durable. `max_bytes` is what the topic takes.
+pub(super) fn not_appended(error: &KafkaError, size_bytes: usize, max_bytes: usize) -> EventLogError {
+    match error.rdkafka_error_code() {
+        Some(Code::QueueFull | Code::MessageTimedOut | Code::TimedOutQueue | Code::RequestTimedOut) => {
+            EventLogError::Overloaded
+        }
+        Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize) => {
+            EventLogError::RecordTooLarge { size_bytes, max_bytes }
+        }
+        _ => failed("appending to Kafka", error),
+    }
+}
+
+/// A task that was to do the work is gone.
+pub(super) fn interrupted(error: &JoinError) -> EventLogError {
+    EventLogError::Storage { doing: "working on a Kafka request", message: error.to_string() }
+}
+
+const fn advice(code: Code) -> &'static str {
+    match code {
+        Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::Resolve => {
+            "; check that event_log.brokers can be reached from here and that event_log.security_protocol is theirs"
+        }
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
+            "; check event_log.sasl_mechanism, sasl_username and sasl_password"
+        }
+        Code::SSL => "; check event_log.ssl_ca_file and that the brokers' certificates name their hosts",
+        Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed => {
+            "; grant this user Read, Write, Describe and Create on topics, and Read on groups, that begin with \
+             event_log.topic_prefix, and IdempotentWrite on the cluster"
+        }
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+            "; the topic was removed: restart to have it made again"
+        }
+        Code::InvalidReplicationFactor => "; set event_log.replication_factor to at most the number of brokers",
+        Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
+            "; too few brokers are up for the topic's min.insync.replicas"
+        }
+        Code::RebalanceInProgress | Code::IllegalGeneration | Code::UnknownMemberId => {
+            "; the group is being rebalanced, and another member may read these records again"
+        }
+        Code::FencedInstanceId => "; another process runs with the same event_log.instance_id: give each its own",
+        _ => "",
+    }
+}
