@@ -147,6 +147,8 @@ pub(super) fn consumer(settings: &EventLogSettings, group: &str, topic: Topic) -
         .set("queued.max.messages.kbytes", read_ahead_kbytes.to_string())
         // A full queue is looked at again soon: the default of a second would halve the throughput.
         .set("fetch.queue.backoff.ms", "50")
+        // A partition that is assigned joins the broker's one fetch only when that has ended.
+        .set("fetch.wait.max.ms", "200")
         .set("fetch.max.bytes", fetch_bytes.to_string())
         // An answer ends with the batch that crosses the bound.
         .set("receive.message.max.bytes", (fetch_bytes + message_bytes).min(2_147_483_647).to_string());
@@ -176,7 +178,8 @@ fn overridden(mut config: ClientConfig, settings: &EventLogSettings) -> Result<C
 }
 
 fn check(settings: &EventLogSettings) -> Result<(), EventLogError> {
-    let wrong = |key: &str, message: &str| Err(EventLogError::Settings { key: key.to_owned(), message: message.into() });
+    let wrong =
+        |key: &str, message: &str| Err(EventLogError::Settings { key: key.to_owned(), message: message.into() });
     if settings.brokers.iter().any(|broker| broker.is_empty() || broker.contains(['/', ',', ' '])) {
         return wrong("brokers", "must be a list of \"host:port\", such as [\"kafka-1:9092\", \"kafka-2:9092\"]");
     }
@@ -225,7 +228,10 @@ fn check(settings: &EventLogSettings) -> Result<(), EventLogError> {
 pub(super) fn refused(error: KafkaError) -> EventLogError {
     match error {
         KafkaError::ClientConfig(_, description, name, value) => EventLogError::Settings {
-            message: format!("is refused: {}", if value.is_empty() { description } else { description.replace(&value, "…") }),
+            message: format!(
+                "is refused: {}",
+                if value.is_empty() { description } else { description.replace(&value, "…") }
+            ),
             key: format!("properties.\"{name}\""),
         },
         error => EventLogError::Settings {

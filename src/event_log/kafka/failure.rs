@@ -7,18 +7,26 @@ use crate::event_log::EventLogError;
 
 /// Anything but a refused append.
 pub(super) fn failed(doing: &'static str, error: &KafkaError) -> EventLogError {
-    let advice = error.rdkafka_error_code().map_or("", advice);
+    let advice = code(error).map_or("", advice);
     EventLogError::Storage { doing, message: format!("{error}{advice}") }
 }
 
-/// The same from a bare code.
+/// librdkafka's code, which rdkafka does not give for every kind of error.
+pub(super) fn code(error: &KafkaError) -> Option<Code> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        error => error.rdkafka_error_code(),
+    }
+}
+
+/// [`failed`] from a bare code.
 pub(super) fn failed_with(doing: &'static str, code: Code) -> EventLogError {
     EventLogError::Storage { doing, message: format!("{code}{}", advice(code)) }
 }
 
 /// Why a record is not known to be durable. `max_bytes` is what the topic takes.
 pub(super) fn not_appended(error: &KafkaError, size_bytes: usize, max_bytes: usize) -> EventLogError {
-    match error.rdkafka_error_code() {
+    match code(error) {
         Some(Code::QueueFull | Code::MessageTimedOut | Code::TimedOutQueue | Code::RequestTimedOut) => {
             EventLogError::Overloaded
         }

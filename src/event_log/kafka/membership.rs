@@ -123,12 +123,7 @@ pub(super) struct Membership {
 
 impl Membership {
     pub(super) fn new(stop: CancellationToken) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::default(),
-            commits: Mutex::default(),
-            changed: Arc::new(Notify::new()),
-            stop,
-        })
+        Arc::new(Self { state: Mutex::default(), commits: Mutex::default(), changed: Arc::new(Notify::new()), stop })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

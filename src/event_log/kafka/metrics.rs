@@ -18,9 +18,8 @@ impl Metrics {
     pub(super) fn register(registry: &Registry) -> Result<Self, EventLogError> {
         let counters = |name: &str, help: &str, label: &str| -> Result<IntCounterVec, EventLogError> {
             let made = IntCounterVec::new(Opts::new(format!("heliometer_event_log_{name}"), help), &[label]);
-            made.and_then(|metric| registry.register(Box::new(metric.clone())).map(|()| metric)).map_err(|error| {
-                EventLogError::Storage { doing: "registering metrics", message: error.to_string() }
-            })
+            made.and_then(|metric| registry.register(Box::new(metric.clone())).map(|()| metric))
+                .map_err(|error| EventLogError::Storage { doing: "registering metrics", message: error.to_string() })
         };
         Ok(Self {
             appended_records: counters("appended_records_total", "Records made durable.", "topic")?,

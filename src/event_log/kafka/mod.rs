@@ -38,9 +38,7 @@ use self::{
     subscription::{Joining, KafkaSubscription},
     topics::Limits,
 };
-use super::{
-    EventLog, EventLogError, NewRecord, Position, ReadLimits, Record, Subscription, Topic, Watermarks,
-};
+use super::{EventLog, EventLogError, NewRecord, Position, ReadLimits, Record, Subscription, Topic, Watermarks};
 use crate::{domain::UtcMillis, settings::EventLogSettings};
 
 mod config;
@@ -98,8 +96,7 @@ impl KafkaLog {
         config::consumer(&settings, "check", Topic::Webhooks)?;
         config::producer(&settings)?;
         let metrics = Metrics::register(registry)?;
-        let producer =
-            Producer::new(Arc::clone(&settings), Reports { broker_errors: metrics.broker_errors.clone() })?;
+        let producer = Producer::new(Arc::clone(&settings), Reports { broker_errors: metrics.broker_errors.clone() })?;
         let inner = Arc::new(Inner {
             settings,
             metrics,
@@ -121,7 +118,7 @@ async fn find_brokers(log: Weak<Inner>) {
     loop {
         let Some(inner) = log.upgrade() else { return };
         let found = tokio::select! {
-            found = topics::ensure(&inner.settings, inner.reports(), &inner.producer) => found,
+            found = topics::ensure(&inner.settings, inner.reports()) => found,
             () = inner.stop.cancelled() => return,
         };
         if let Err(error) = &found {
@@ -130,6 +127,11 @@ async fn find_brokers(log: Weak<Inner>) {
         let is_done = found.is_ok();
         inner.found.send_replace(Some(found));
         if is_done {
+            // Brokers say the same of each record that is too large for them; this says it before one comes.
+            match topics::limits(&inner.settings, inner.reports()).await {
+                Ok(limits) => drop(inner.found.send_replace(Some(Ok(limits)))),
+                Err(error) => tracing::debug!(%error, "whether the topics take the largest records is not known"),
+            }
             return;
         }
         drop(inner);

@@ -19,7 +19,7 @@ use super::{
     config::{self, REQUEST_TIMEOUT},
     context::Reports,
     failure::{failed, failed_with, interrupted, not_appended},
-    record,
+    record, topics,
 };
 use crate::{
     event_log::{EventLogError, NewRecord, Position, Topic, Watermarks},
@@ -91,17 +91,13 @@ impl Producer {
         }
     }
 
-    /// The topic's number of partitions, once all have a leader.
-    pub(super) async fn partitions(&self, topic: Topic) -> Result<usize, EventLogError> {
-        let name = config::topic_name(&self.settings, topic);
-        self.ask(move |client| partitions(client, &name)).await
-    }
-
     /// Start and end of each partition.
     pub(super) async fn watermarks(&self, topic: Topic) -> Result<Vec<Watermarks>, EventLogError> {
         let name = config::topic_name(&self.settings, topic);
         self.ask(move |client| {
-            let count = i32::try_from(partitions(client, &name)?).unwrap_or(i32::MAX);
+            let count = topics::partitions(client, &name)?
+                .ok_or_else(|| failed_with("reading watermarks", Code::UnknownTopicOrPartition))?;
+            let count = i32::try_from(count).unwrap_or(i32::MAX);
             (0..count).map(|number| watermarks(client, &name, number)).collect()
         })
         .await
@@ -133,25 +129,6 @@ impl Producer {
 
 fn make(settings: &EventLogSettings, reports: &Reports) -> Result<KafkaProducer, EventLogError> {
     FutureProducer::from_config_and_context(&config::producer(settings)?, reports.clone()).map_err(config::refused)
-}
-
-fn partitions(client: &Client<FutureProducerContext<Reports>>, name: &str) -> Result<usize, EventLogError> {
-    const DOING: &str = "reading a topic's metadata";
-    let metadata = client.fetch_metadata(Some(name), REQUEST_TIMEOUT).map_err(|error| failed(DOING, &error))?;
-    let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
-        return Err(failed_with(DOING, Code::UnknownTopicOrPartition));
-    };
-    if let Some(error) = topic.error() {
-        return Err(failed_with(DOING, error.into()));
-    }
-    if topic.partitions().iter().any(|partition| partition.leader() < 0) || topic.partitions().is_empty() {
-        return Err(failed_with(DOING, Code::LeaderNotAvailable));
-    }
-    if topic.partitions().len() > usize::from(u16::MAX) {
-        let message = format!("topic {name} has more than 65,535 partitions");
-        return Err(EventLogError::Settings { key: "topic_prefix".to_owned(), message });
-    }
-    Ok(topic.partitions().len())
 }
 
 fn watermarks(

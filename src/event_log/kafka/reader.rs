@@ -38,7 +38,9 @@ pub(super) fn read(
         match consumer.poll(left.min(Duration::from_millis(500))) {
             None => {}
             // Retention may have taken it since the watermarks were read; then a later one comes.
-            Some(Ok(message)) if message.offset() == offset => return Ok(Some(record::decode(position.topic, &message))),
+            Some(Ok(message)) if message.offset() == offset => {
+                return Ok(Some(record::decode(position.topic, &message)));
+            }
             Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(None),
             Some(Err(error)) => last_error = Some(error),
         }

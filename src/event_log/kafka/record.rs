@@ -14,9 +14,10 @@ use crate::{
 
 /// The record as the producer takes it.
 pub(super) fn encode<'a>(topic: &'a str, record: &'a NewRecord) -> FutureRecord<'a, [u8], [u8]> {
-    let headers = record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |headers, header| {
-        headers.insert(KafkaHeader { key: &header.name, value: Some(header.value.as_ref()) })
-    });
+    let headers =
+        record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |headers, header| {
+            headers.insert(KafkaHeader { key: &header.name, value: Some(header.value.as_ref()) })
+        });
     FutureRecord::to(topic)
         .key(record.key.as_ref())
         .payload(record.body.as_ref())
@@ -29,10 +30,7 @@ pub(super) fn encode<'a>(topic: &'a str, record: &'a NewRecord) -> FutureRecord<
 pub(super) fn decode(topic: Topic, message: &BorrowedMessage<'_>) -> Record {
     let copy = |bytes: Option<&[u8]>| bytes.map_or_else(Bytes::new, Bytes::copy_from_slice);
     let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers
-            .iter()
-            .map(|header| Header { name: header.key.to_owned(), value: copy(header.value) })
-            .collect()
+        headers.iter().map(|header| Header { name: header.key.to_owned(), value: copy(header.value) }).collect()
     });
     Record {
         position: position(topic, message.partition(), message.offset()),

@@ -83,8 +83,7 @@ impl KafkaSubscription {
         let Joining { config, broker_errors, producer, topic, topic_name, limits, stop, alive } = joining;
         let membership = Membership::new(stop);
         let context = GroupContext::new(broker_errors, Arc::clone(&membership));
-        let consumer =
-            Arc::new(BaseConsumer::from_config_and_context(&config, context).map_err(config::refused)?);
+        let consumer = Arc::new(BaseConsumer::from_config_and_context(&config, context).map_err(config::refused)?);
         consumer.subscribe(&[&topic_name]).map_err(|error| failed("subscribing", &error))?;
         let (thread_consumer, thread_membership, thread_topic) =
             (Arc::clone(&consumer), Arc::clone(&membership), topic_name.clone());
@@ -255,7 +254,10 @@ fn read(topic: Topic, active: &mut Active, limits: ReadLimits) -> Result<Vec<Rec
 }
 
 impl Handle {
-    fn list(&self, offsets: impl IntoIterator<Item = (Partition, KafkaOffset)>) -> Result<TopicPartitionList, KafkaError> {
+    fn list(
+        &self,
+        offsets: impl IntoIterator<Item = (Partition, KafkaOffset)>,
+    ) -> Result<TopicPartitionList, KafkaError> {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in offsets {
             list.add_partition_offset(&self.topic_name, i32::from(partition.0), offset)?;
@@ -327,11 +329,9 @@ impl Handle {
         const DOING: &str = "seeking";
         // Negative times have meanings of their own in the protocol.
         let time = KafkaOffset::Offset(time.0.max(0));
-        let times = self
-            .list(ends.keys().map(|partition| (*partition, time)))
-            .map_err(|error| failed(DOING, &error))?;
-        let found =
-            self.consumer.offsets_for_times(times, REQUEST_TIMEOUT).map_err(|error| failed(DOING, &error))?;
+        let times =
+            self.list(ends.keys().map(|partition| (*partition, time))).map_err(|error| failed(DOING, &error))?;
+        let found = self.consumer.offsets_for_times(times, REQUEST_TIMEOUT).map_err(|error| failed(DOING, &error))?;
         let mut targets = Vec::new();
         for element in found.elements() {
             element.error().map_err(|error| failed(DOING, &error))?;
@@ -363,8 +363,7 @@ impl Handle {
     fn seek_one(&self, partition: Partition, offset: KafkaOffset) -> Result<Result<(), Code>, EventLogError> {
         const DOING: &str = "seeking";
         let list = self.list([(partition, offset)]).map_err(|error| failed(DOING, &error))?;
-        let list =
-            self.consumer.seek_partitions(list, REQUEST_TIMEOUT).map_err(|error| failed(DOING, &error))?;
+        let list = self.consumer.seek_partitions(list, REQUEST_TIMEOUT).map_err(|error| failed(DOING, &error))?;
         for element in list.elements() {
             if let Err(error) = element.error() {
                 return match error.rdkafka_error_code() {
