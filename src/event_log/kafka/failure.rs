@@ -1,9 +1,14 @@
 //! Kafka's errors in the event log's words.
 
+use std::time::{Duration, Instant};
+
 use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
 use tokio::task::JoinError;
 
+use super::config::REQUEST_TIMEOUT;
 use crate::event_log::EventLogError;
+
+const LEADER_PAUSE: Duration = Duration::from_millis(100);
 
 /// Anything but a refused append.
 pub(super) fn failed(doing: &'static str, error: &KafkaError) -> EventLogError {
@@ -35,6 +40,33 @@ pub(super) fn not_appended(error: &KafkaError, size_bytes: usize, max_bytes: usi
         }
         _ => failed("appending to Kafka", error),
     }
+}
+
+/// Asks again while a partition's leader is changing or, on a new topic, has not been told yet. Blocks.
+pub(super) fn past_leader_changes<T>(mut question: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
+    loop {
+        match question() {
+            Err(error) if is_leader_change(&error) && Instant::now() < deadline => std::thread::sleep(LEADER_PAUSE),
+            answer => return answer,
+        }
+    }
+}
+
+fn is_leader_change(error: &KafkaError) -> bool {
+    use Code::{
+        FencedLeaderEpoch, LeaderNotAvailable, NotLeaderForPartition, UnknownLeaderEpoch, UnknownTopicOrPartition,
+    };
+    matches!(
+        code(error),
+        Some(
+            NotLeaderForPartition
+                | LeaderNotAvailable
+                | UnknownTopicOrPartition
+                | UnknownLeaderEpoch
+                | FencedLeaderEpoch
+        )
+    )
 }
 
 /// A task that was to do the work is gone.

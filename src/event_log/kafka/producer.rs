@@ -8,7 +8,6 @@ use std::{
 use rdkafka::{
     client::Client,
     config::FromClientConfigAndContext as _,
-    error::KafkaError,
     producer::{FutureProducer, Producer as _, future_producer::FutureProducerContext},
     types::RDKafkaErrorCode as Code,
     util::Timeout,
@@ -18,7 +17,7 @@ use tokio::{task::spawn_blocking, time::timeout};
 use super::{
     config::{self, REQUEST_TIMEOUT},
     context::Reports,
-    failure::{failed, failed_with, interrupted, not_appended},
+    failure::{failed, failed_with, interrupted, not_appended, past_leader_changes},
     record, topics,
 };
 use crate::{
@@ -136,8 +135,7 @@ fn watermarks(
     name: &str,
     number: i32,
 ) -> Result<Watermarks, EventLogError> {
-    let (start, end) = client
-        .fetch_watermarks(name, number, REQUEST_TIMEOUT)
-        .map_err(|error: KafkaError| failed("reading watermarks", &error))?;
+    let (start, end) = past_leader_changes(|| client.fetch_watermarks(name, number, REQUEST_TIMEOUT))
+        .map_err(|error| failed("reading watermarks", &error))?;
     Ok(Watermarks { partition: record::partition(number), start: record::offset(start), end: record::offset(end) })
 }

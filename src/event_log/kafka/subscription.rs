@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use super::{
     config::{self, REQUEST_TIMEOUT},
-    failure::{failed, failed_with, interrupted},
+    failure::{failed, failed_with, interrupted, past_leader_changes},
     membership::{self, Assigned, Change, Epoch, GroupConsumer, GroupContext, Membership, Queue},
     producer::Producer,
     record,
@@ -329,12 +329,16 @@ impl Handle {
         const DOING: &str = "seeking";
         // Negative times have meanings of their own in the protocol.
         let time = KafkaOffset::Offset(time.0.max(0));
-        let times =
-            self.list(ends.keys().map(|partition| (*partition, time))).map_err(|error| failed(DOING, &error))?;
-        let found = self.consumer.offsets_for_times(times, REQUEST_TIMEOUT).map_err(|error| failed(DOING, &error))?;
+        let found = past_leader_changes(|| {
+            let found = self
+                .consumer
+                .offsets_for_times(self.list(ends.keys().map(|partition| (*partition, time)))?, REQUEST_TIMEOUT)?;
+            found.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
+            Ok(found)
+        })
+        .map_err(|error| failed(DOING, &error))?;
         let mut targets = Vec::new();
         for element in found.elements() {
-            element.error().map_err(|error| failed(DOING, &error))?;
             let partition = record::partition(element.partition());
             let Some((epoch, end)) = ends.get(&partition) else { continue };
             let offset = match element.offset() {
