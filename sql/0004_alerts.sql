@@ -60,7 +60,7 @@ ORDER BY (transition_id, notifier)
 TTL toDateTime(at) + INTERVAL 2 YEAR
 COMMENT 'Delivery of notifications';
 
-CREATE VIEW IF NOT EXISTS alerts
+CREATE OR REPLACE VIEW alerts
 (
     at DateTime64(3, 'UTC') COMMENT 'When it was decided, UTC',
     rule String COMMENT 'Name of the rule in the settings',
@@ -94,7 +94,7 @@ ORDER BY at, revision
 LIMIT 1 BY transition_id
 COMMENT 'One row per step of an alert';
 
-CREATE VIEW IF NOT EXISTS notifications
+CREATE OR REPLACE VIEW notifications
 (
     at DateTime64(3, 'UTC') COMMENT 'When the last attempt ended, UTC',
     fingerprint String COMMENT 'Names the alert: alerts.fingerprint',

@@ -58,8 +58,8 @@ struct Admin {
 
 impl RunningAdmin {
     /// Lets the live page read from ClickHouse.
-    pub fn connect(&self, reader: Reader) {
-        drop(self.state.page.set(page::Source::new(&reader)));
+    pub fn connect(&self, reader: &Reader) {
+        drop(self.state.page.set(page::Source::new(reader)));
     }
 
     /// Waits for the shutdown.

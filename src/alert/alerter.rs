@@ -18,11 +18,13 @@ use super::{
     AlertError, contributors,
     delivery::{Delivery, DeliveryPolicy},
     journal::{Details, Journal, TransitionRow},
+    limits,
     metrics::AlertMetrics,
     observe::{MAX_GROUPS, observe, window_span},
     period::Span,
     rule::{Condition, Rule, check_rules},
-    state::{PERIOD_GRACE, States, Transition, decide},
+    state::{PERIOD_GRACE, States, decide},
+    transition::Transition,
 };
 use crate::{
     domain::{Clock, UtcMillis},
@@ -33,9 +35,9 @@ use crate::{
 /// A rule's query may take this part of the time: one that took 100 ms is not asked again within a second.
 const QUERY_REST_FACTOR: u32 = 10;
 /// … but no rule rests longer than this.
-const MAX_REST: Duration = Duration::from_mins(1);
+const MAX_REST: Duration = Duration::from_secs(60);
 /// Totals are asked again after this long, though no rollup pass reported a change.
-const UNCHANGED_RECHECK: Duration = Duration::from_mins(1);
+const UNCHANGED_RECHECK: Duration = Duration::from_secs(60);
 /// Messages of one pass that get their top contributors; further ones go without.
 const MAX_DETAILED: usize = 20;
 
@@ -87,7 +89,9 @@ impl Alerter {
             Some(url) => targets.push(Arc::new(Slack::new(url, Duration::from_millis(notifiers.timeout_ms))?)),
             None if settings.rules.is_empty() => {}
             None => {
-                tracing::warn!("alerts are recorded but sent nowhere: set SLACK_WEBHOOK_URL, or read the view `alerts`")
+                tracing::warn!(
+                    "alerts are recorded but sent nowhere: set SLACK_WEBHOOK_URL, or read the view `alerts`"
+                );
             }
         }
         let rules = settings.rules.iter().cloned().map(RuleProgress::new).collect();
@@ -160,7 +164,10 @@ impl Alerter {
             self.rules.iter_mut().for_each(|rule| rule.dirty = true);
         }
         if !self.loaded {
-            self.states = self.journal.load(self.clock.now()).await?;
+            let now = self.clock.now();
+            let rules: Vec<&Rule> = self.rules.iter().map(|progress| &progress.rule).collect();
+            limits::publish(&self.client, &rules, now).await?;
+            self.states = self.journal.load(now).await?;
             self.loaded = true;
         }
         self.record().await?;
@@ -310,7 +317,3 @@ impl RuleProgress {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "alerter_tests.rs"]
-mod tests;

@@ -5,10 +5,11 @@ use serde::Deserialize;
 
 use super::{
     AlertError,
+    error::bounded,
     observe::{Bind, Sql, View, group_expression, push_filter, push_window, window_span},
     period::Span,
     rule::{Condition, Measure, Rule, Scope, Total, Window},
-    state::Transition,
+    transition::Transition,
 };
 use crate::{
     domain::{UsdAmount, UtcMillis},
@@ -41,7 +42,7 @@ pub(super) async fn top(
     transition: &Transition,
     now: UtcMillis,
 ) -> Result<Vec<Contributor>, AlertError> {
-    let failed = AlertError::while_doing("find the top contributors of an alert");
+    let doing = "find the top contributors of an alert";
     match &rule.condition {
         Condition::Total(total) => {
             let (Some(start), Some(end)) = (transition.key.period_start, transition.state.period_end) else {
@@ -50,7 +51,7 @@ pub(super) async fn top(
             let span = Span { start, end, label: String::new() };
             let by = if rule.scope == Scope::Model { Scope::User } else { Scope::Model };
             let sql = total_sql(rule, total, (&transition.key.group, by), &span);
-            let rows: Vec<TotalRow> = sql.query(client).fetch_all().await.map_err(failed)?;
+            let rows: Vec<TotalRow> = bounded(doing, sql.query(client).fetch_all()).await?;
             let contributor = |row: TotalRow| {
                 let unpriced = row.reqs.saturating_sub(row.priced);
                 let mut amount = match total.limit {
@@ -68,7 +69,7 @@ pub(super) async fn top(
         }
         Condition::Window(window) => {
             let sql = window_sql(rule, window, &transition.key.group, now);
-            let rows: Vec<RequestRow> = sql.query(client).fetch_all().await.map_err(failed)?;
+            let rows: Vec<RequestRow> = bounded(doing, sql.query(client).fetch_all()).await?;
             let contributor = |row: RequestRow| {
                 let amount = match window.measure {
                     Measure::Latency { .. } => Quantity::Milliseconds(row.measured).to_string(),
@@ -130,12 +131,7 @@ fn window_sql(rule: &Rule, window: &Window, group: &str, now: UtcMillis) -> Sql 
 pub(super) async fn newest_event(client: &Client, now: UtcMillis) -> Result<Option<UtcMillis>, AlertError> {
     let query = "SELECT toUnixTimestamp64Milli(max(event_time)) FROM requests \
          WHERE event_time >= fromUnixTimestamp64Milli(?, 'UTC') AND NOT is_test";
-    let hour_ago = now.minus(std::time::Duration::from_hours(1));
-    let newest: i64 = client
-        .query(query)
-        .bind(hour_ago.0)
-        .fetch_one()
-        .await
-        .map_err(AlertError::while_doing("find the newest event"))?;
+    let hour_ago = now.minus(std::time::Duration::from_secs(3600));
+    let newest: i64 = bounded("find the newest event", client.query(query).bind(hour_ago.0).fetch_one()).await?;
     Ok((newest > 0).then_some(UtcMillis(newest)))
 }

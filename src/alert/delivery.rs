@@ -46,8 +46,8 @@ impl Default for DeliveryPolicy {
         Self {
             min_interval: Duration::from_secs(1),
             first_backoff: Duration::from_secs(1),
-            max_backoff: Duration::from_mins(5),
-            retry_for: Duration::from_hours(24),
+            max_backoff: Duration::from_secs(300),
+            retry_for: Duration::from_secs(24 * 3600),
             poll_every: Duration::from_secs(30),
             seed: 0,
         }

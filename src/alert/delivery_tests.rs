@@ -13,7 +13,8 @@ use super::{
     super::{
         journal::Details,
         rule::Rule,
-        state::{GroupValue, Observation, States, decide},
+        state::{States, decide},
+        transition::{GroupValue, Observation},
     },
     *,
 };
@@ -131,7 +132,7 @@ fn messages(users: &[&str], at: UtcMillis) -> Vec<TransitionRow> {
         priced_requests: 10,
         exceeding_requests: None,
     };
-    let span = Span { start: at, end: at.plus(Duration::from_hours(1)), label: "hour".to_owned() };
+    let span = Span { start: at, end: at.plus(Duration::from_secs(3600)), label: "hour".to_owned() };
     let observation = Observation { span, groups: users.iter().map(group).collect(), cut: false };
     decide(&States::default(), &rule, &observation, at)
         .iter()
@@ -259,7 +260,7 @@ async fn a_poisoned_message_lets_others_pass() {
 #[tokio::test]
 async fn what_is_too_old_is_given_up_and_recorded() {
     let (receiver, url) = Receiver::start(&[]).await;
-    let old = NOW.minus(Duration::from_hours(25));
+    let old = NOW.minus(Duration::from_secs(25 * 3600));
     let outbox = Arc::new(Memory { messages: messages(&["ann"], old), ..Memory::default() });
     deliver(Arc::clone(&outbox), &url, policy(), 1).await;
     assert_eq!(receiver.texts().len(), 0);

@@ -1,5 +1,7 @@
 //! Why alerting cannot do something.
 
+use std::time::Duration;
+
 /// What can go wrong between a rule and a recorded alert.
 #[derive(Debug, thiserror::Error)]
 pub enum AlertError {
@@ -36,9 +38,16 @@ pub enum AlertError {
     Notifier(#[from] crate::notify::NotifyError),
 }
 
-impl AlertError {
-    /// For `map_err` on what the `clickhouse` crate returns.
-    pub(super) fn while_doing(doing: &'static str) -> impl FnOnce(clickhouse::error::Error) -> Self {
-        move |source| Self::ClickHouse { doing, source }
+/// ClickHouse stops a query by itself after `clickhouse.timeout_ms`; this is for connections that hang.
+const CLICKHOUSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Waits for `work`, but not for ever, and says what was being done when it fails.
+pub(super) async fn bounded<T>(
+    doing: &'static str,
+    work: impl Future<Output = Result<T, clickhouse::error::Error>>,
+) -> Result<T, AlertError> {
+    match tokio::time::timeout(CLICKHOUSE_TIMEOUT, work).await {
+        Ok(result) => result.map_err(|source| AlertError::ClickHouse { doing, source }),
+        Err(_) => Err(AlertError::ClickHouse { doing, source: clickhouse::error::Error::TimedOut }),
     }
 }

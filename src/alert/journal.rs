@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     AlertError,
     delivery::Outbox,
+    error::bounded,
     rule::Rule,
-    state::{AlertKey, AlertState, Phase, States, Transition},
+    state::States,
+    transition::{AlertKey, AlertState, Phase, Transition},
 };
 use crate::{
     domain::UtcMillis,
@@ -227,7 +229,7 @@ impl Journal {
 
     /// Appends the transitions of one pass with one insert.
     pub(super) async fn record(&self, rows: &[TransitionRow]) -> Result<(), AlertError> {
-        self.insert("alert_transitions", rows).await.map_err(AlertError::while_doing("record alerts"))
+        bounded("record alerts", self.insert("alert_transitions", rows)).await
     }
 
     async fn insert<T>(&self, table: &str, rows: &[T]) -> Result<(), clickhouse::error::Error>
@@ -252,12 +254,13 @@ impl Journal {
                     HAVING last_state IN ('pending', 'firing') OR ended_at > fromUnixTimestamp64Milli(?, 'UTC'))) \
              ORDER BY at, revision LIMIT ? SETTINGS transform_null_in = 1";
         let rows = self.client.query(query).bind(now.minus(super::PERIOD_GRACE).0).bind(MAX_STATES);
-        let rows: Vec<TransitionRow> = rows.fetch_all().await.map_err(AlertError::while_doing("load alert states"))?;
+        let rows: Vec<TransitionRow> = bounded("load alert states", rows.fetch_all()).await?;
         let mut states = States::default();
         for row in rows {
-            match row.to_state() {
-                Some((key, state)) => states.restore(key, state),
-                None => tracing::warn!(rule = row.rule, state = row.state, "an alert state cannot be read; skipped"),
+            if let Some((key, state)) = row.to_state() {
+                states.restore(key, state);
+            } else {
+                tracing::warn!(rule = row.rule, state = row.state, "an alert state cannot be read; skipped");
             }
         }
         Ok(states)
@@ -272,17 +275,17 @@ impl Outbox for Journal {
                 SELECT transition_id FROM alert_deliveries FINAL WHERE notifier = ? AND state IN ('sent', 'failed')) \
              ORDER BY at, revision, transition_id LIMIT 1 BY transition_id LIMIT ?";
         let query = self.client.query(query).bind(notifier).bind(oldest.0).bind(notifier).bind(OUTBOX_BATCH);
-        query.fetch_all().await.map_err(AlertError::while_doing("read the outbox"))
+        bounded("read the outbox", query.fetch_all()).await
     }
 
     async fn attempts(&self, notifier: &str) -> Result<Vec<(String, u32)>, AlertError> {
         let query = "SELECT transition_id, attempts FROM alert_deliveries FINAL \
              WHERE notifier = ? AND state = 'pending' ORDER BY at DESC LIMIT 10000";
         let query = self.client.query(query).bind(notifier);
-        query.fetch_all().await.map_err(AlertError::while_doing("read deliveries"))
+        bounded("read deliveries", query.fetch_all()).await
     }
 
     async fn record_deliveries(&self, rows: &[DeliveryRow]) -> Result<(), AlertError> {
-        self.insert("alert_deliveries", rows).await.map_err(AlertError::while_doing("record deliveries"))
+        bounded("record deliveries", self.insert("alert_deliveries", rows)).await
     }
 }

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use super::state::{Phase, States};
+use super::{state::States, transition::Phase};
 
 /// The room's metrics. Cheap to clone.
 #[derive(Clone)]

@@ -12,17 +12,18 @@ mod contributors;
 mod delivery;
 mod error;
 mod journal;
+mod limits;
 mod metrics;
 mod observe;
 mod period;
 mod rule;
 mod state;
+mod transition;
 
 pub use alerter::Alerter;
 pub use delivery::DeliveryPolicy;
 pub use error::AlertError;
 pub use period::Span;
 pub use rule::{Condition, Filter, MAX_RULES, Measure, Period, Rule, Scope, Statistic, Total, Window, check_rules};
-pub use state::{
-    AlertKey, AlertState, GroupValue, Observation, PERIOD_GRACE, Phase, Reason, States, Transition, decide,
-};
+pub use state::{PERIOD_GRACE, States, decide};
+pub use transition::{AlertKey, AlertState, GroupValue, Observation, Phase, Reason, Transition};

@@ -5,9 +5,10 @@ use serde::Deserialize;
 
 use super::{
     AlertError,
+    error::bounded,
     period::Span,
     rule::{Condition, Filter, Measure, Period, Rule, Scope, Statistic, Total, Window},
-    state::{GroupValue, Observation},
+    transition::{GroupValue, Observation},
 };
 use crate::{
     domain::{UsdAmount, UtcMillis},
@@ -19,7 +20,7 @@ pub(super) const MAX_GROUPS: usize = 10_000;
 /// One more tells that there are more.
 const GROUPS_AND_ONE: i64 = 10_001;
 /// A request counts in a window when it *ended* in it; it began at most this much earlier.
-const LONGEST_REQUEST: std::time::Duration = std::time::Duration::from_hours(1);
+const LONGEST_REQUEST: std::time::Duration = std::time::Duration::from_secs(3600);
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -79,12 +80,12 @@ impl View {
         let by_provider = scope == Scope::Provider || filter.uses(Scope::Provider);
         let whole = |unit: i64| span.start.0 % unit == 0 && span.end.0 % unit == 0;
         match (by_user, by_provider) {
-            (true, true) => Self::Requests,
             // A calendar month that starts and ends at midnight in UTC is a month in UTC.
             (true, false) if period == Period::Month && whole(DAY_MS) => Self::UserMonth,
             (true, false) if whole(HOUR_MS) => Self::UserHour,
             (false, _) if whole(DAY_MS) => Self::ModelDay,
             (false, _) if whole(60_000) => Self::ModelMinute,
+            // No rollup knows both users and providers, or starts within a minute.
             _ => Self::Requests,
         }
     }
@@ -166,16 +167,16 @@ pub(super) async fn observe(
     span: Span,
     active: Vec<String>,
 ) -> Result<Observation, AlertError> {
-    let failed = AlertError::while_doing("evaluate an alert rule");
+    let doing = "evaluate an alert rule";
     let mut groups: Vec<GroupValue> = match &rule.condition {
         Condition::Total(total) => {
-            let rows: Vec<TotalRow> =
-                total_sql(rule, total, &span, active).query(client).fetch_all().await.map_err(failed)?;
+            let query = total_sql(rule, total, &span, active).query(client);
+            let rows: Vec<TotalRow> = bounded(doing, query.fetch_all()).await?;
             rows.into_iter().map(|row| row.into_group(total.limit)).collect()
         }
         Condition::Window(window) => {
-            let rows: Vec<WindowRow> =
-                window_sql(rule, window, &span).query(client).fetch_all().await.map_err(failed)?;
+            let query = window_sql(rule, window, &span).query(client);
+            let rows: Vec<WindowRow> = bounded(doing, query.fetch_all()).await?;
             rows.into_iter().map(|row| row.into_group(window.measure)).collect()
         }
     };

@@ -101,7 +101,9 @@ impl World {
         for transition in &self.recorded {
             newest.insert(&transition.key, transition);
         }
-        newest.values().for_each(|transition| rebuilt.apply(transition));
+        for transition in newest.values() {
+            rebuilt.apply(transition);
+        }
         assert_eq!(rebuilt, self.states);
         let ids: HashSet<&str> = self.recorded.iter().map(|transition| transition.id.as_str()).collect();
         assert_eq!(ids.len(), self.recorded.len(), "every step has an id of its own");

@@ -59,30 +59,22 @@ pub(super) async fn run(config: Option<&Path>) -> Result<u8, CommandError> {
 }
 
 fn secrets(settings: &Settings) -> Finding {
-    match settings.require_sources() {
-        Err(error) => Bad(error.to_string()),
-        Ok(()) => {
-            let sources: Vec<String> = settings
-                .sources
-                .iter()
-                .map(|source| {
-                    format!(
-                        "{} ({} secret{})",
-                        source.name,
-                        source.secrets.len(),
-                        if source.secrets.len() == 1 { "" } else { "s" }
-                    )
-                })
-                .collect();
-            let unusual =
-                settings.sources.iter().any(|source| source.secrets.iter().any(|secret| secret.expose().len() != 64));
-            let text = format!("sources: {}", sources.join(", "));
-            if unusual {
-                Note(format!("{text}; Helicone's keys have 64 characters, one of these has not: was it copied whole?"))
-            } else {
-                Good(text)
-            }
-        }
+    if let Err(error) = settings.require_sources() {
+        return Bad(error.to_string());
+    }
+    let plural = |count| if count == 1 { "" } else { "s" };
+    let sources: Vec<String> = settings
+        .sources
+        .iter()
+        .map(|source| format!("{} ({} secret{})", source.name, source.secrets.len(), plural(source.secrets.len())))
+        .collect();
+    let text = format!("sources: {}", sources.join(", "));
+    let all_usual =
+        settings.sources.iter().flat_map(|source| &source.secrets).all(|secret| secret.expose().len() == 64);
+    if all_usual {
+        Good(text)
+    } else {
+        Note(format!("{text}; Helicone's keys have 64 characters, one of these has not: was it copied whole?"))
     }
 }
 

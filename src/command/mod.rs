@@ -1,5 +1,7 @@
 //! The commands of the command line: arguments in, words for people out.
 
+#![expect(clippy::doc_markdown, reason = "doc comments of arguments are help texts, shown as they are")]
+
 mod doctor;
 mod error;
 mod migrate;
@@ -50,7 +52,7 @@ enum Command {
     /// Send one signed event and follow it to ClickHouse.
     SendTest(send_test::SendTestArgs),
     /// Send signed traffic of realistic shape and write down the exact totals expected from it.
-    Simulate(simulate::SimulateArgs),
+    Simulate(Box<simulate::SimulateArgs>),
     /// Ask ClickHouse something, with the reader's rights.
     Sql(sql::SqlArgs),
     /// The embedded engine's own process; `serve` starts it.
@@ -89,7 +91,7 @@ impl CommandLine {
                 Command::Serve(arguments) => serve::run(arguments, settings).await.map(|()| 0),
                 Command::Migrate(arguments) => migrate::run(arguments, settings).await.map(|()| 0),
                 Command::SendTest(arguments) => send_test::run(arguments, &settings).await.map(|()| 0),
-                Command::Simulate(arguments) => Ok(simulate::run(arguments, &settings.data_dir).await.map(|()| 0)?),
+                Command::Simulate(arguments) => Ok(simulate::run(*arguments, &settings.data_dir).await.map(|()| 0)?),
                 Command::Sql(arguments) => sql::run(arguments, &settings).await.map(|()| 0),
                 Command::Doctor | Command::Engine(_) => Ok(0),
             }

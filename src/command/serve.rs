@@ -31,7 +31,10 @@ pub(super) async fn run(arguments: ServeArgs, settings: Settings) -> Result<(), 
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    announce(&service, &data_dir)?;
+    if let Err(error) = announce(&service, &data_dir) {
+        // Whoever started us may have closed our output; that is no reason to take no webhooks.
+        tracing::debug!(%error, "the announcement could not be printed");
+    }
     let failure = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
@@ -47,7 +50,7 @@ pub(super) async fn run(arguments: ServeArgs, settings: Settings) -> Result<(), 
 }
 
 /// Where everything is, and what to do first.
-fn announce(service: &Service, data_dir: &std::path::Path) -> Result<(), CommandError> {
+fn announce(service: &Service, data_dir: &std::path::Path) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "\nHeliometer is running. Ctrl-C stops it; nothing that was acknowledged is lost.\n")?;
     let mut webhook = None;
@@ -72,6 +75,5 @@ fn announce(service: &Service, data_dir: &std::path::Path) -> Result<(), Command
         writeln!(out, "  heliometer send-test --url {url}")?;
         writeln!(out, "  heliometer sql \"SELECT * FROM model_day\"\n")?;
     }
-    out.flush()?;
-    Ok(())
+    out.flush()
 }

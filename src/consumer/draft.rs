@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{PresignedUrl, SourceName, UtcMillis},
+    domain::{PresignedUrl, SourceName, UsdAmount, UtcMillis},
     event_log::Position,
     fetch::FetchStatus,
     payload::{Metadata, Payload},
@@ -137,7 +137,7 @@ impl Draft {
             cached_tokens: usage.and_then(|usage| usage.cached_tokens),
             cache_write_tokens: usage.and_then(|usage| usage.cache_write_tokens),
             reasoning_tokens: usage.and_then(|usage| usage.reasoning_tokens),
-            cost_usd: cost.amount.and_then(|amount| amount.to_decimal64()),
+            cost_usd: cost.amount.and_then(UsdAmount::to_decimal64),
             cost_source: cost.source.as_str().to_owned(),
             gateway_cost_usd: self.metadata.and_then(|metadata| metadata.cost_usd?.to_decimal64()),
             latency_ms: self

@@ -174,8 +174,10 @@ impl Consumer {
     async fn handle(&mut self, event: LogEvent, shutdown: &CancellationToken) -> Result<(), ConsumerError> {
         match event {
             LogEvent::Assigned(partitions) => {
+                let max_ids = self.parts.dedupe_max_ids.div_ceil(self.partitions.len() + partitions.len());
                 for partition in partitions {
-                    let Some(ids) = self.load_ids(partition, shutdown).await else { return Ok(()) };
+                    let Some(ids) = self.load_ids(partition, max_ids, shutdown).await else { return Ok(()) };
+                    self.parts.metrics.lag(partition, 0);
                     self.partitions.insert(partition, PartitionState { ids, offsets: OffsetTracker::default() });
                     tracing::info!(partition = partition.0, "partition assigned");
                 }
@@ -404,11 +406,10 @@ impl Consumer {
     }
 
     /// `None` at shutdown.
-    async fn load_ids(&self, partition: Partition, shutdown: &CancellationToken) -> Option<RecentIds> {
-        let per_partition = self.parts.dedupe_max_ids.div_ceil(self.partitions.len().max(1) + 1);
+    async fn load_ids(&self, partition: Partition, max_ids: usize, shutdown: &CancellationToken) -> Option<RecentIds> {
         let mut backoff = FIRST_BACKOFF;
         loop {
-            match RecentIds::load(&self.parts.client, self.parts.timeout, partition, per_partition).await {
+            match RecentIds::load(&self.parts.client, self.parts.timeout, partition, max_ids).await {
                 Ok(ids) => return Some(ids),
                 Err(error) => tracing::warn!(%error, "recent request ids could not be loaded; trying again"),
             }

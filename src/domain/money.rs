@@ -57,7 +57,7 @@ impl UsdAmount {
         Ok(amount)
     }
 
-    /// The amount as ClickHouse's `Decimal(18, 12)` carries it in RowBinary, or `None` if it is out of range.
+    /// The amount as ClickHouse's `Decimal(18, 12)` carries it in `RowBinary`, or `None` if it is out of range.
     #[must_use]
     pub fn to_decimal64(self) -> Option<i64> {
         (self.pico_usd.abs() <= Self::MAX_REQUEST_PICO_USD).then(|| i64::try_from(self.pico_usd).ok()).flatten()

@@ -1,7 +1,7 @@
 //! Where a fetch may go: public addresses, and the private networks that were allowed.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -83,7 +83,6 @@ fn is_public(address: IpAddr) -> bool {
                 && first != 0x2002
                 && !(first == 0x2001 && (second == 0 || second == 0x0DB8))
                 && v6 != Ipv6Addr::UNSPECIFIED
-                && Ipv4Addr::from(v6.to_bits() as u32).octets() != [169, 254, 169, 254]
         }
     }
 }

@@ -33,10 +33,9 @@ async fn storage(State(requests): State<Arc<AtomicUsize>>, uri: Uri) -> Response
         (headers, Bytes::from(gzip(bytes))).into_response()
     };
     match uri.path() {
-        "/object" => gzipped(br#"{"response":{}}"#),
-        "/plain" => r#"{"response":{}}"#.into_response(),
         "/500-then-object" if number == 1 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        "/500-then-object" => gzipped(br#"{"response":{}}"#),
+        "/object" | "/500-then-object" => gzipped(br#"{"response":{}}"#),
+        "/plain" => r#"{"response":{}}"#.into_response(),
         "/429" => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")]).into_response(),
         "/403" => StatusCode::FORBIDDEN.into_response(),
         "/redirect" => (StatusCode::FOUND, [("location", "http://169.254.169.254/")]).into_response(),

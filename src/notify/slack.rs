@@ -9,7 +9,7 @@ use super::{Notification, Notifier, NotifyError, slack_blocks};
 use crate::domain::Secret;
 
 /// Slack may ask to wait; more than this is not believed.
-const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// Slack's reason is a word such as `invalid_blocks`.
 const MAX_REASON_BYTES: usize = 200;
 

@@ -65,8 +65,8 @@ fn title(notification: &Notification) -> String {
         (Event::Resolved, _) => "is back below its limit".to_owned(),
         (Event::Firing, Some(percent)) => format!("reached {percent} % of {limit}"),
         (Event::StillFiring, Some(percent)) => format!("is still over {percent} % of {limit}"),
-        (Event::Firing, None) => format!("{} {value}, limit {limit}", notification.measure),
-        (Event::StillFiring, None) => format!("still {} {value}, limit {limit}", notification.measure),
+        (Event::Firing, None) => format!("{} is {value} (limit {limit})", notification.measure),
+        (Event::StillFiring, None) => format!("{} is still {value} (limit {limit})", notification.measure),
     };
     format!("{} {}: {subject} {what}", symbol(notification), plain(rule))
 }
@@ -84,7 +84,9 @@ fn subject(scope: &str, group: &str) -> String {
 fn facts(notification: &Notification) -> String {
     let Notification { scope, value, limit, measure, .. } = notification;
     let subject = subject(scope, &plain(&notification.group));
-    let mut text = if notification.threshold_percent.is_some() {
+    let mut text = if notification.requests == 0 {
+        "No requests any more for ".to_owned()
+    } else if notification.threshold_percent.is_some() {
         format!("*{value}* of *{limit}* {} for ", escape(measure))
     } else {
         format!("*{value}* {}, limit *{limit}*, for ", escape(measure))
@@ -93,7 +95,7 @@ fn facts(notification: &Notification) -> String {
         let _ = write!(text, "{} ", escape(scope));
     }
     let _ = write!(text, "`{}`", escape(&subject));
-    if let Some(percent) = value.percent_of(*limit) {
+    if let Some(percent) = value.percent_of(*limit).filter(|_| notification.requests > 0) {
         let _ = write!(text, "\n`{}` {percent} %", bar(percent));
     }
     let _ = write!(text, "\n*Period:* {}", escape(&plain(&notification.period)));
@@ -161,8 +163,12 @@ fn completeness(notification: &Notification) -> String {
 
 /// Shown in notifications of the operating system and to screen readers. Slack reads it as markup, hence escaped.
 fn fallback(notification: &Notification, title: &str) -> String {
-    let details = format!("{} of {}, {}", notification.value, notification.limit, plain(&notification.period));
-    cut(&escape(&format!("{title} ({details})")), MAX_SECTION)
+    let Notification { value, limit, period, .. } = notification;
+    let details = match notification.threshold_percent {
+        Some(_) => format!("{value} of {limit}, {}", plain(period)),
+        None => plain(period),
+    };
+    cut(&escape(&format!("{title}, {details}")), MAX_SECTION)
 }
 
 fn time(at: UtcMillis) -> String {
@@ -264,7 +270,7 @@ mod tests {
         let message = message(&budget());
         assert_eq!(
             message["text"],
-            "⚠️ model-budget: gpt-4o reached 80 % of $1.00 ($0.82 of $1.00, day 2025-09-08 (UTC))"
+            "⚠️ model-budget: gpt-4o reached 80 % of $1.00, $0.82 of $1.00, day 2025-09-08 (UTC)"
         );
         assert_eq!(message["blocks"][0]["type"], "header");
         assert_eq!(message["blocks"][0]["text"]["type"], "plain_text");
@@ -299,7 +305,7 @@ mod tests {
             ..budget()
         };
         let lines = texts(&message(&slow));
-        assert_eq!(lines[0], "🚨 model-budget: gpt-4o p95 latency 7,200 ms, limit 5,000 ms");
+        assert_eq!(lines[0], "🚨 model-budget: gpt-4o p95 latency is 7,200 ms (limit 5,000 ms)");
         assert!(lines[1].contains("*Requests over 5,000 ms:* 12 of 120"), "{}", lines[1]);
         assert_eq!(lines.len(), 3);
         let ended = Notification { event: Event::Resolved, value: Quantity::Milliseconds(900.0), ..slow };

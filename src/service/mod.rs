@@ -108,7 +108,7 @@ impl Service {
     ) -> Result<(), ServiceError> {
         let database = open_database(&self.settings, program, &self.health).await?;
         let (client, timeout) = (database.client().clone(), database.timeout());
-        self.admin.connect(database.reader().clone());
+        self.admin.connect(database.reader());
         self.database = Some(database);
         if self.settings.clickhouse.migrate_on_start {
             migrate(&client, clock.as_ref()).await?;
@@ -183,9 +183,8 @@ impl Service {
         let consumer = async {
             match self.consumer.as_mut() {
                 Some(task) => match task.await {
-                    Ok(Ok(())) => ServiceError::Stopped("the consumer"),
                     Ok(Err(error)) => error.into(),
-                    Err(_) => ServiceError::Stopped("the consumer"),
+                    Ok(Ok(())) | Err(_) => ServiceError::Stopped("the consumer"),
                 },
                 None => std::future::pending().await,
             }

@@ -368,7 +368,7 @@ impl Default for ClickHouseSettings {
 pub struct FetchSettings {
     /// Fetch at all. Off, everything comes from the payload.
     pub enabled: bool,
-    /// Accept `http://` URLs (a self-hosted Helicone with MinIO).
+    /// Accept `http://` URLs (a self-hosted Helicone with `MinIO`).
     pub allow_http: bool,
     /// Private or loopback networks that may be fetched from, as CIDR.
     pub allow_private_cidrs: Vec<String>,

@@ -11,12 +11,6 @@ use super::SimulatorError;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Makes ring the process's cryptography. Calling it again, or after another provider, changes nothing.
-pub(super) fn install_crypto_provider() {
-    // An error means that one is installed already, which is all that is wanted.
-    let _already_installed = rustls::crypto::ring::default_provider().install_default();
-}
-
 /// Whether a URL leads to this machine by its name or address alone.
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
@@ -31,7 +25,7 @@ pub(super) fn is_loopback(url: &Url) -> bool {
 ///
 /// On loopback nothing is verified: there is nobody between, and the certificate is usually self-signed.
 pub(super) fn build(url: &Url, ca_files: &[PathBuf], connections: usize) -> Result<Client, SimulatorError> {
-    install_crypto_provider();
+    crate::tls::install_crypto_provider();
     let mut builder = Client::builder()
         .http1_only()
         .redirect(redirect::Policy::none())

@@ -155,7 +155,7 @@ async fn what_is_refused_for_now_is_sent_again() {
 
 #[tokio::test]
 async fn a_self_signed_certificate_is_no_obstacle_on_loopback() {
-    client::install_crypto_provider();
+    crate::tls::install_crypto_provider();
     let made = rcgen::generate_simple_self_signed(vec!["elsewhere.example".to_owned()]).expect("a certificate");
     let (certificate, key) = (made.cert.pem().into_bytes(), made.signing_key.serialize_pem().into_bytes());
     let tls = axum_server::tls_rustls::RustlsConfig::from_pem(certificate, key).await.expect("usable");

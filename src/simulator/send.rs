@@ -43,6 +43,8 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 struct Counters {
     sent: AtomicU64,
     finished: AtomicU64,
+    /// Attempts that brought any answer.
+    answered: AtomicU64,
     retries: AtomicU64,
 }
 
@@ -221,6 +223,7 @@ impl Sender {
         for attempt in 1..=MAX_ATTEMPTS {
             let wait = match self.attempt(event.body.clone(), &event.signature).await {
                 Attempt::Answered { status, retry_after } => {
+                    self.counters.answered.fetch_add(1, Ordering::Relaxed);
                     delivered.status = Some(status);
                     if !matches!(status, 429 | 503) {
                         return delivered;
@@ -245,6 +248,10 @@ impl Sender {
                 () = sleep(wait.map_or(jittered, |wait| wait.min(MAX_RETRY_AFTER) + jittered)) => {}
             }
             self.counters.retries.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.counters.answered.load(Ordering::Relaxed) == 0 {
+            // Nobody is there, and nobody will be: the rest need not wait as long.
+            self.stop.cancel();
         }
         delivered
     }

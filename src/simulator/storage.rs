@@ -253,7 +253,7 @@ mod tests {
     }
 
     async fn get(url: &str) -> reqwest::Result<(u16, Option<String>, Vec<u8>)> {
-        super::super::client::install_crypto_provider();
+        crate::tls::install_crypto_provider();
         let client = reqwest::Client::builder().no_gzip().no_proxy().tls_danger_accept_invalid_certs(true).build()?;
         let answer = client.get(url).send().await?;
         let encoding =

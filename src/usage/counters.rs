@@ -18,7 +18,7 @@ pub struct Usage {
     pub cache_write_tokens: Option<u64>,
     /// Output tokens spent on reasoning.
     pub reasoning_tokens: Option<u64>,
-    /// Cost as stated by the provider (OpenRouter), in USD.
+    /// Cost as stated by the provider (`OpenRouter`), in USD.
     pub cost_usd: Option<UsdAmount>,
 }
 
@@ -32,7 +32,7 @@ impl Usage {
 
 type Raw<'a> = Option<&'a RawValue>;
 
-/// `usage` of OpenAI, Anthropic, Bedrock Converse and everything shaped like them.
+/// `usage` of `OpenAI`, Anthropic, Bedrock Converse and everything shaped like them.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct UsageObject<'a> {
@@ -92,6 +92,7 @@ struct OutputDetails<'a> {
 /// Gemini: `promptTokenCount` includes cached tokens, thoughts are output beside the candidates.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the provider's names")]
 struct UsageMetadata<'a> {
     #[serde(borrow)]
     prompt_token_count: Raw<'a>,

@@ -1,1 +1,18 @@
+//! The real program, end to end: real HTTPS, the real event log, the real ClickHouse engine, real processes that are
+//! really killed. Nothing here is mocked; what stands in for Slack and for object storage speaks HTTP.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails, and says why"
+)]
+
+mod alerts;
+mod bad_input;
+mod commands;
+mod exactness;
+mod harness;
+mod restarts;
+mod samples;
+mod slack;

@@ -269,7 +269,7 @@ impl Rule {
                 Measure::Latency { statistic: Statistic::P95, .. } => "p95 latency".to_owned(),
                 Measure::Latency { statistic: Statistic::P99, .. } => "p99 latency".to_owned(),
                 Measure::Efficiency { max_token_ratio, .. } => {
-                    format!("of requests with more than {max_token_ratio} prompt tokens per completion token")
+                    format!("share of requests over a token ratio of {max_token_ratio}")
                 }
             },
         }

@@ -27,9 +27,9 @@ const LATENCY: [&str; 4] = ["statistic", "scope", "threshold_ms", "window"];
 const EFFICIENCY: [&str; 4] = ["scope", "max_token_ratio", "share_percent", "window"];
 const NOTIFIERS: [&str; 1] = ["slack"];
 
-const DEFAULT_REPEAT: Duration = Duration::from_hours(4);
+const DEFAULT_REPEAT: Duration = Duration::from_secs(4 * 3600);
 /// Windows are computed from rows on every pass.
-const MAX_WINDOW: Duration = Duration::from_hours(24 * 7);
+const MAX_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
 const MAX_NAME_BYTES: usize = 128;
 const MAX_LABELS: usize = 32;
 const MAX_THRESHOLDS: usize = 20;
@@ -140,7 +140,7 @@ fn latency(keys: &mut Keys) -> Result<(Scope, Condition), AlertError> {
     let statistic = keys.word("statistic", &Statistic::ALL)?.unwrap_or(Statistic::P95);
     let threshold_ms = keys.positive("threshold_ms")?.ok_or_else(|| keys.missing("threshold_ms"))?;
     let scope = scope(keys, Scope::Model)?;
-    let (window, window_text) = window(keys, Duration::from_mins(5), "5m")?;
+    let (window, window_text) = window(keys, Duration::from_secs(300), "5m")?;
     let measure = Measure::Latency { statistic, threshold_ms };
     Ok((scope, Condition::Window(Window { measure, window, window_text })))
 }
@@ -152,7 +152,7 @@ fn efficiency(keys: &mut Keys) -> Result<(Scope, Condition), AlertError> {
         return Err(keys.error("`share_percent` is above 100"));
     }
     let scope = scope(keys, Scope::Model)?;
-    let (window, window_text) = window(keys, Duration::from_hours(1), "1h")?;
+    let (window, window_text) = window(keys, Duration::from_secs(3600), "1h")?;
     let measure = Measure::Efficiency { max_token_ratio, share_percent };
     Ok((scope, Condition::Window(Window { measure, window, window_text })))
 }
@@ -163,14 +163,14 @@ fn scope(keys: &mut Keys, default: Scope) -> Result<Scope, AlertError> {
         Some(word) if word.starts_with("property:") => {
             Err(keys.error("scope `property:…` is not available in this version"))
         }
-        Some(word) => match Scope::ALL.iter().find(|(known, _)| *known == word) {
-            Some((_, scope)) => Ok(*scope),
-            None => {
-                let known: Vec<&str> = Scope::ALL.iter().map(|(word, _)| *word).collect();
+        Some(word) => {
+            let known: Vec<&str> = Scope::ALL.iter().map(|(word, _)| *word).collect();
+            let found = Scope::ALL.iter().find(|(known, _)| *known == word).map(|(_, scope)| *scope);
+            found.ok_or_else(|| {
                 let near = suggestion(&word, &known);
-                Err(keys.error(format!("`scope` is `{word}`{near}; it is one of {}", known.join(", "))))
-            }
-        },
+                keys.error(format!("`scope` is `{word}`{near}; it is one of {}", known.join(", ")))
+            })
+        }
     }
 }
 

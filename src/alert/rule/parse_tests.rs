@@ -34,7 +34,7 @@ fn the_examples_of_the_contract_are_valid() {
     let slow = parse(json!({"name": "slow", "kind": "latency", "statistic": "p95", "scope": "model",
         "threshold_ms": 5000, "window": "5m", "for": "1m", "min_requests": 20}))
     .expect("valid");
-    assert_eq!((slow.hold, slow.min_requests), (Duration::from_mins(1), 20));
+    assert_eq!((slow.hold, slow.min_requests), (Duration::from_secs(60), 20));
 
     let ratio = parse(json!({"name": "ratio", "kind": "efficiency", "max_token_ratio": 10.0, "share_percent": 20,
         "window": "1h"}))

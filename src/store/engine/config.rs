@@ -97,8 +97,8 @@ impl EngineFiles {
             .map_err(EngineError::io(format!("cannot create {}", self.store().display())))?;
         let credentials = self.credentials()?;
         let users = self.root.join("users.xml");
-        self.write_private(&users, &users_xml(&credentials, database, max_memory_bytes))?;
-        self.write_private(&self.config(), &config_xml(&users, max_memory_bytes))?;
+        Self::write_private(&users, &users_xml(&credentials, database, max_memory_bytes))?;
+        Self::write_private(&self.config(), &config_xml(&users, max_memory_bytes))?;
         Ok(credentials)
     }
 
@@ -117,7 +117,7 @@ impl EngineFiles {
         };
         let text = serde_json::to_string_pretty(&credentials)
             .map_err(|error| EngineError::Io { doing: "cannot write credentials".to_owned(), source: error.into() })?;
-        self.write_private(&path, &text)?;
+        Self::write_private(&path, &text)?;
         Ok(credentials)
     }
 
@@ -136,7 +136,7 @@ impl EngineFiles {
     pub(super) fn publish_endpoint(&self, endpoint: Endpoint) -> Result<(), EngineError> {
         let text = serde_json::to_string(&endpoint)
             .map_err(|error| EngineError::Io { doing: "cannot write the endpoint".to_owned(), source: error.into() })?;
-        self.write_private(&self.endpoint(), &text)
+        Self::write_private(&self.endpoint(), &text)
     }
 
     pub(super) fn withdraw_endpoint(&self) {
@@ -149,7 +149,7 @@ impl EngineFiles {
     }
 
     /// Whole or not at all, readable by the owner alone.
-    fn write_private(&self, path: &Path, text: &str) -> Result<(), EngineError> {
+    fn write_private(path: &Path, text: &str) -> Result<(), EngineError> {
         let doing = || format!("cannot write {}", path.display());
         let temporary = path.with_extension("new");
         let mut file = fs::OpenOptions::new()

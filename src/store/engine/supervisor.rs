@@ -133,7 +133,7 @@ impl Launcher {
         let deadline = Instant::now() + START_TIMEOUT;
         let mut backoff = FIRST_BACKOFF;
         loop {
-            let failure = match self.check_ports(wanted) {
+            let failure = match Self::check_ports(wanted) {
                 Ok(()) => {
                     let mut child = self.spawn(wanted)?;
                     if let Some(endpoint) = self.wait_until_ready(&mut child.process, deadline).await {
@@ -156,7 +156,7 @@ impl Launcher {
         }
     }
 
-    fn check_ports(&self, wanted: Endpoint) -> Result<(), EngineError> {
+    fn check_ports(wanted: Endpoint) -> Result<(), EngineError> {
         for (port, key) in [(wanted.http_port, "clickhouse.http_port"), (wanted.tcp_port, "clickhouse.tcp_port")] {
             TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|_| EngineError::PortTaken { port, key })?;
         }

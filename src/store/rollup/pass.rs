@@ -31,14 +31,6 @@ struct TouchedRow {
     inserts: Vec<i64>,
 }
 
-#[derive(Row, Serialize, Deserialize)]
-struct PassRow {
-    name: String,
-    /// Microseconds.
-    watermark_us: i64,
-    last_version: u64,
-}
-
 /// What one pass hands to the next.
 #[derive(Debug)]
 pub(super) struct Pass {
@@ -51,8 +43,10 @@ pub(super) struct Pass {
     seen: HashMap<Bucket, HashSet<i64>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// How far the rollups have come.
+#[derive(Clone, Copy, Debug, Row, Deserialize)]
 struct Progress {
+    /// Microseconds since 1970, by the server's clock.
     watermark_us: i64,
     last_version: u64,
 }
@@ -77,16 +71,16 @@ impl Pass {
             .filter(|(bucket, inserts)| self.seen.get(*bucket).is_none_or(|seen| !inserts.is_subset(seen)))
             .map(|(bucket, _)| bucket.clone())
             .collect();
-        if !dirty.is_empty() {
+        self.progress = Some(if dirty.is_empty() {
+            // In memory only: a restart looks at a longer past once, which is cheaper than a write every second.
+            Progress { watermark_us: now_us, ..progress }
+        } else {
             let version = progress.last_version.saturating_add(1).max(u64::try_from(now_us).unwrap_or(0));
             self.recompute(&dirty, version).await?;
             let progress = Progress { watermark_us: now_us, last_version: version };
             self.store_progress(progress).await?;
-            self.progress = Some(progress);
-        } else {
-            // In memory only: a restart looks at a longer past once, which is cheaper than a write every second.
-            self.progress = Some(Progress { watermark_us: now_us, ..progress });
-        }
+            progress
+        });
         self.seen = touched;
         Ok(dirty.len())
     }
@@ -138,30 +132,20 @@ impl Pass {
                  FROM rollup_passes FINAL WHERE name = ?",
             )
             .bind(NAME);
-        #[derive(Row, Deserialize)]
-        struct Stored {
-            watermark_us: i64,
-            last_version: u64,
-        }
-        let stored = bounded(self.timeout, "reading rollup_passes", query.fetch_optional::<Stored>()).await?;
-        Ok(stored.map_or(Progress { watermark_us: 0, last_version: 0 }, |row| Progress {
-            watermark_us: row.watermark_us,
-            last_version: row.last_version,
-        }))
+        let stored = bounded(self.timeout, "reading rollup_passes", query.fetch_optional::<Progress>()).await?;
+        Ok(stored.unwrap_or(Progress { watermark_us: 0, last_version: 0 }))
     }
 
     async fn store_progress(&self, progress: Progress) -> Result<(), StoreError> {
-        let row =
-            PassRow { name: NAME.to_owned(), watermark_us: progress.watermark_us, last_version: progress.last_version };
         let query = self
             .client
             .query(
                 "INSERT INTO rollup_passes (name, watermark, last_version, at) \
                  SELECT ?, fromUnixTimestamp64Micro(?), ?, now64(3)",
             )
-            .bind(row.name)
-            .bind(row.watermark_us)
-            .bind(row.last_version);
+            .bind(NAME)
+            .bind(progress.watermark_us)
+            .bind(progress.last_version);
         bounded(self.timeout, "writing rollup_passes", query.execute()).await
     }
 }

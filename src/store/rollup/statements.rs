@@ -107,18 +107,18 @@ impl Recompute {
         let first = buckets.iter().map(|bucket| bucket.start).min().unwrap_or(0);
         let last = buckets.iter().map(|bucket| bucket.start).max().unwrap_or(0);
         let range = self.range.replace("{first}", &first.to_string()).replace("{last}", &last.to_string());
-        let list = tuples(buckets);
+        let wanted = tuples(buckets);
         format!(
             "INSERT INTO {target} (bucket, source, {group}, {COLUMNS}, version, is_deleted) \
              SELECT bucket_start, source, {group}, {FROM_ROLLUP}, toUInt64({version}), toUInt8(sum(o.requests) = 0) \
              FROM (\
                SELECT {bucket_of} AS bucket_start, source, {group}, {aggregates} \
-               FROM {origin} AS o FINAL WHERE {range} AND (source, {bucket_of}) IN ({list}) AND {condition} \
+               FROM {origin} AS o FINAL WHERE {range} AND (source, {bucket_of}) IN ({wanted}) AND {condition} \
                GROUP BY bucket_start, source, {group} \
                UNION ALL \
                SELECT bucket AS bucket_start, source, {group}, {NOTHING} \
                FROM {target} FINAL WHERE bucket >= toDateTime({first}, 'UTC') AND bucket <= toDateTime({last}, 'UTC') \
-               AND (source, bucket) IN ({list}) GROUP BY bucket, source, {group}\
+               AND (source, bucket) IN ({wanted}) GROUP BY bucket, source, {group}\
              ) AS o GROUP BY bucket_start, source, {group}"
         )
     }

@@ -1,0 +1,40 @@
+# make run    build everything and run it on this machine
+# make demo   the same, with a lively simulated stream
+# make test   every test; ends with a count
+# make lint   format, clippy
+# make bench  measure the pipeline
+# make help   all targets
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint bench build needs engine clean
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+run: build engine ## Build, fetch the engine, start everything embedded, keep running
+	@scripts/run
+
+demo: build engine ## The same, and send it a lively, signed, simulated stream
+	@scripts/demo
+
+test: needs engine ## Run every test
+	@scripts/test
+
+lint: needs ## Check format and lints
+	cargo fmt --check
+	cargo clippy --all-targets --quiet -- -D warnings
+
+bench: build engine ## Measure the whole pipeline on this machine
+	@scripts/bench
+
+build: needs
+	@cargo build --release --quiet --bin heliometer
+
+needs:
+	@scripts/install-build-needs
+
+engine: needs ## Fetch the embedded ClickHouse engine, if it is not there yet
+	@scripts/fetch-engine
+
+clean: ## Remove what was built; data and engine stay
+	cargo clean

@@ -1,0 +1,317 @@
+//! Starts `heliometer serve` with a directory and ports of its own, and asks it things.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use hmac::{Hmac, KeyInit, Mac};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde::de::DeserializeOwned;
+use sha2::Sha256;
+use tempfile::TempDir;
+
+/// The secret of the source `default`; the one that signed the samples.
+pub(crate) const SECRET: &str = "5f9d3c0a7e1b4d2f8a6c9e0b1d3f5a7c2e4b6d8f0a1c3e5b7d9f1a2b4c6d8e0f";
+
+/// Generous: these machines are slow and shared, and nothing here measures speed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How a server is set up. `settings` are environment variables.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) settings: Vec<(String, String)>,
+    /// Written to a settings file.
+    pub(crate) config: Option<String>,
+}
+
+impl Options {
+    pub(crate) fn with(mut self, key: &str, value: impl std::fmt::Display) -> Self {
+        self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Bodies may be fetched from this machine without TLS.
+    pub(crate) fn with_local_storage(self) -> Self {
+        self.with("HELIOMETER__FETCH__ALLOW_HTTP", "true")
+            .with("HELIOMETER__FETCH__ALLOW_PRIVATE_CIDRS", "[\"127.0.0.0/8\"]")
+    }
+}
+
+/// A running server and its data directory.
+pub(crate) struct Server {
+    pub(crate) directory: TempDir,
+    options: Options,
+    process: Option<Running>,
+}
+
+struct Running {
+    child: Child,
+    webhook_url: String,
+    admin_url: String,
+}
+
+impl Server {
+    pub(crate) fn start(options: Options) -> Self {
+        let directory = TempDir::new().expect("temporary directory");
+        if let Some(config) = &options.config {
+            std::fs::write(directory.path().join("heliometer.toml"), config).expect("settings file");
+        }
+        let mut server = Self { directory, options, process: None };
+        server.start_again();
+        server
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.process.is_none(), "already running");
+        let log = self.directory.path().join("serve.log");
+        let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log file");
+        let mut child = self
+            .command()
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .expect("heliometer starts");
+        let (sender, lines) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().expect("stdout"));
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let (mut webhook_url, mut admin_url) = (None, None);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = lines.recv_timeout(left).unwrap_or_else(|_| {
+                let log = std::fs::read_to_string(&log).unwrap_or_default();
+                panic!("serve did not announce itself; its log:\n{log}")
+            });
+            let value = |name: &str| line.trim().strip_prefix(name).map(|value| value.trim().to_owned());
+            webhook_url = webhook_url.or_else(|| value("webhook "));
+            admin_url = admin_url.or_else(|| value("live page "));
+            if line.contains("Try next") {
+                break;
+            }
+        }
+        self.process = Some(Running {
+            child,
+            webhook_url: webhook_url.expect("a webhook URL"),
+            admin_url: admin_url.expect("an admin URL"),
+        });
+    }
+
+    /// The program with this server's settings.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heliometer"));
+        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("HELIOMETER_") && !key.contains("ENGINE")) {
+            command.env_remove(key);
+        }
+        command
+            .current_dir(self.directory.path())
+            .env("HELICONE_WEBHOOK_SECRET", SECRET)
+            .env_remove("SLACK_WEBHOOK_URL")
+            .env("HELIOMETER_DATA_DIR", self.data_dir())
+            .env("HELIOMETER__INGRESS__LISTEN", "127.0.0.1:0")
+            .env("HELIOMETER__ADMIN__LISTEN", "127.0.0.1:0")
+            .env("HELIOMETER__CLICKHOUSE__HTTP_PORT", "0")
+            .env("HELIOMETER__CLICKHOUSE__TCP_PORT", "0")
+            .envs(self.options.settings.iter().map(|(key, value)| (key, value)));
+        command
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn running(&self) -> &Running {
+        self.process.as_ref().expect("the server runs")
+    }
+
+    pub(crate) fn webhook_url(&self) -> String {
+        self.running().webhook_url.clone()
+    }
+
+    pub(crate) fn admin_url(&self) -> &str {
+        &self.running().admin_url
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        let url = url::Url::parse(&self.webhook_url()).expect("a URL");
+        SocketAddr::from(([127, 0, 0, 1], url.port().expect("a port")))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.running().child.id()
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.end(Signal::SIGTERM)
+    }
+
+    /// SIGKILL: what a crash or the out-of-memory killer does.
+    pub(crate) fn kill(&mut self) -> ExitStatus {
+        self.end(Signal::SIGKILL)
+    }
+
+    fn end(&mut self, signal: Signal) -> ExitStatus {
+        let mut running = self.process.take().expect("the server runs");
+        send_signal(running.child.id(), signal);
+        wait_until("the server to end", || running.child.try_wait().expect("wait"))
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("serve.log")).unwrap_or_default()
+    }
+
+    /// Rows of a query, through `heliometer sql`.
+    pub(crate) fn query<T: DeserializeOwned>(&self, query: &str) -> Vec<T> {
+        let output = self.sql(query);
+        assert!(output.status.success(), "{query}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout)
+            .expect("UTF-8")
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            .collect()
+    }
+
+    pub(crate) fn sql(&self, query: &str) -> Output {
+        let settings = "output_format_json_quote_decimals = 1, output_format_json_quote_64bit_integers = 0, \
+                        output_format_decimal_trailing_zeros = 1";
+        let query = format!("{query} SETTINGS {settings}");
+        self.command().args(["sql", "--format", "JSONEachRow", &query]).output().expect("heliometer sql")
+    }
+
+    /// One number.
+    pub(crate) fn count(&self, expression: &str) -> i64 {
+        #[derive(serde::Deserialize)]
+        struct One {
+            value: i64,
+        }
+        self.query::<One>(&format!("SELECT toInt64({expression}) AS value")).remove(0).value
+    }
+
+    /// Waits until every received message has its outcome and the rollups hold every stored request.
+    pub(crate) fn wait_until_worked_off(&self, received: i64) {
+        wait_until(&format!("{received} messages to be worked off"), || {
+            let done =
+                self.count("(SELECT sum(messages) FROM outcomes WHERE outcome NOT IN ('received', 'in_flight'))");
+            let rolled_up = self.count("(SELECT sum(requests) FROM model_day)")
+                == self.count("(SELECT count() FROM requests WHERE NOT is_test)");
+            let users = self.count("(SELECT sum(requests) FROM user_month)")
+                == self.count("(SELECT count() FROM requests WHERE NOT is_test)");
+            (done == received && rolled_up && users).then_some(())
+        });
+    }
+
+    /// Runs `heliometer simulate` against this server and returns its expected totals.
+    pub(crate) fn simulate(&self, arguments: &[&str]) -> heliometer::simulator::ExpectedTotals {
+        self.start_simulation(arguments).finish()
+    }
+
+    pub(crate) fn start_simulation(&self, arguments: &[&str]) -> Simulation {
+        let expect = self.directory.path().join("expected.json");
+        let child = self
+            .command()
+            .args(["simulate", "--url", &self.webhook_url(), "--expect"])
+            .arg(&expect)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("heliometer simulate");
+        Simulation { child, expect }
+    }
+
+    /// A server on the same port as before: a restarted server has the address its senders know.
+    pub(crate) fn keep_port(&mut self) {
+        let address = self.address();
+        self.options.settings.push(("HELIOMETER__INGRESS__LISTEN".to_owned(), address.to_string()));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            self.kill();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(30).collect();
+            eprintln!("the server's last log lines:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+/// A running `heliometer simulate`.
+pub(crate) struct Simulation {
+    child: Child,
+    expect: PathBuf,
+}
+
+impl Simulation {
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_none()
+    }
+
+    pub(crate) fn finish(self) -> heliometer::simulator::ExpectedTotals {
+        let output = self.child.wait_with_output().expect("simulate ends");
+        assert!(
+            output.status.success(),
+            "{}\n{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_slice(&std::fs::read(self.expect).expect("expected totals")).expect("expected totals")
+    }
+}
+
+pub(crate) fn send_signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a pid"));
+    kill(pid, signal).expect("the process is there");
+}
+
+/// Asks until there is an answer.
+pub(crate) fn wait_until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = check() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// `Helicone-Signature` of a body.
+pub(crate) fn sign(secret: &str, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
+    mac.update(body);
+    hex::encode(mac.finalize().into_bytes())
+}
+
+/// A client for a self-signed certificate on loopback.
+pub(crate) fn client() -> reqwest::Client {
+    heliometer::tls::install_crypto_provider();
+    reqwest::Client::builder().tls_danger_accept_invalid_certs(true).no_proxy().build().expect("a client")
+}
+
+/// Sends a signed body.
+pub(crate) async fn send(client: &reqwest::Client, url: &str, body: Vec<u8>) -> reqwest::StatusCode {
+    let signature = sign(SECRET, &body);
+    let request = client.post(url).header("Content-Type", "application/json").header("Helicone-Signature", signature);
+    request.body(body).send().await.expect("an answer").status()
+}
+
+/// The real payloads that this project was given.
+pub(crate) fn samples() -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/samples");
+    assert!(path.is_dir(), "the sample payloads are missing: put them at ../shared/samples, beside this checkout");
+    path
+}
