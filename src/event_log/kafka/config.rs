@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 
 use crate::{
+    domain::Secret,
     event_log::{EventLogError, Topic},
     settings::{EventLogSettings, SaslMechanism},
 };
@@ -98,7 +99,7 @@ fn common(settings: &EventLogSettings) -> Result<ClientConfig, EventLogError> {
     let optional = [
         ("sasl.mechanisms", settings.sasl_mechanism.map(SaslMechanism::as_str)),
         ("sasl.username", settings.sasl_username.as_deref()),
-        ("sasl.password", settings.sasl_password.as_ref().map(|password| password.expose())),
+        ("sasl.password", settings.sasl_password.as_ref().map(Secret::expose)),
         ("ssl.ca.location", settings.ssl_ca_file.as_ref().and_then(|path| path.to_str())),
     ];
     for (name, value) in optional {

@@ -230,7 +230,7 @@ fn numbers(partitions: &TopicPartitionList) -> Vec<Partition> {
 }
 
 /// The thread's work: polls until the membership ends, then leaves the group.
-pub(super) fn run(consumer: Arc<GroupConsumer>, topic: &str, membership: &Membership, alive: TaskTrackerToken) {
+pub(super) fn run(consumer: &Arc<GroupConsumer>, topic: &str, membership: &Membership, alive: TaskTrackerToken) {
     while !membership.stop.is_cancelled() {
         match consumer.poll(POLL) {
             // One lost connection is the client's own business: counted, logged, made anew.
@@ -246,15 +246,15 @@ pub(super) fn run(consumer: Arc<GroupConsumer>, topic: &str, membership: &Member
             }
         }
         for partitions in consumer.context().take_to_assign() {
-            if let Err(error) = carry_out(&consumer, topic, &partitions, membership) {
+            if let Err(error) = carry_out(consumer, topic, &partitions, membership) {
                 membership.fail(failed("taking part in a rebalance", &error), false);
             }
         }
     }
-    leave(&consumer);
+    leave(consumer);
     drop(alive);
     // Whoever drops the last reference destroys the client, which takes its time: better here than in an async task.
-    while Arc::strong_count(&consumer) > 1 {
+    while Arc::strong_count(consumer) > 1 {
         std::thread::sleep(POLL);
     }
 }

@@ -89,7 +89,7 @@ impl KafkaSubscription {
             (Arc::clone(&consumer), Arc::clone(&membership), topic_name.clone());
         std::thread::Builder::new()
             .name("kafka-consumer".to_owned())
-            .spawn(move || membership::run(thread_consumer, &thread_topic, &thread_membership, alive))
+            .spawn(move || membership::run(&thread_consumer, &thread_topic, &thread_membership, alive))
             .map_err(|error| EventLogError::Storage { doing: "starting a consumer", message: error.to_string() })?;
         let handle = Handle { membership, consumer, producer, topic_name: topic_name.into() };
         Ok(Self { active: Vec::new(), topic, limits, turn: 0, handle })

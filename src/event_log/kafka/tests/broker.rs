@@ -60,7 +60,7 @@ async fn own(subscription: &mut dyn Subscription, owned: &mut BTreeSet<Partition
             LogEvent::Assigned(partitions) => owned.extend(partitions),
             LogEvent::Revoked(partitions) => owned.retain(|partition| !partitions.contains(partition)),
             LogEvent::Records(partition, _) => {
-                assert!(owned.contains(&partition), "records of a foreign {partition:?}")
+                assert!(owned.contains(&partition), "records of a foreign {partition:?}");
             }
         }
     }
@@ -117,8 +117,11 @@ async fn members_share_the_partitions_and_take_over_what_was_not_committed() {
         }
     }
     assert!(first_owns.is_disjoint(&second_owns) && first_owns.len() + second_owns.len() == 3);
-    let expected: usize =
-        second_owns.iter().filter_map(|partition| ends.get(partition)).map(|end| end.0 as usize).sum();
+    let expected: usize = second_owns
+        .iter()
+        .filter_map(|partition| ends.get(partition))
+        .map(|end| usize::try_from(end.0).expect("fits"))
+        .sum();
     moved.extend(take(&mut *second, expected).await);
     second.commit(&ends_of(&moved)).await.expect("commits");
     // The former owner's late commit, here lower, changes nothing.

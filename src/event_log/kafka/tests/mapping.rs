@@ -129,3 +129,26 @@ fn dead_letters_outlive_the_rest() {
     assert_eq!(config::retention_ms(&settings(), Topic::DeadLetter), 30 * 24 * 3_600_000);
     assert_eq!(config::topic_name(&settings(), Topic::FetchRetry), "heliometer.fetch-retry");
 }
+
+#[test]
+fn the_settings_file_names_properties_by_librdkafkas_names() {
+    let directory = tempfile::tempdir().expect("makes a directory");
+    let path = directory.path().join("heliometer.toml");
+    let file = r#"
+        [event_log]
+        brokers = ["kafka-1:9093", "kafka-2:9093"]
+        security_protocol = "sasl_ssl"
+        sasl_mechanism = "SCRAM-SHA-256"
+        sasl_username = "heliometer"
+        sasl_password = "hunter2"
+        [event_log.properties]
+        "client.rack" = "eu-1a"
+    "#;
+    std::fs::write(&path, file).expect("writes");
+    let settings = crate::settings::load(Some(&path)).expect("loads").event_log;
+    let expected = [("bootstrap.servers", Some("kafka-1:9093,kafka-2:9093")), ("client.rack", Some("eu-1a"))];
+    assert_has(&config::producer(&settings).expect("is right"), &expected);
+    std::fs::write(&path, file.replace("SCRAM-SHA-256", "SCRAM")).expect("writes");
+    let error = crate::settings::load(Some(&path)).expect_err("no such mechanism").to_string();
+    assert!(error.contains("sasl_mechanism") && error.contains("SCRAM-SHA-512"), "{error}");
+}
