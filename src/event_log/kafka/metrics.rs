@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, Opts, Registry};
 
-use crate::event_log::EventLogError;
+use crate::event_log::{EventLogError, Topic};
 
 /// Metrics under `heliometer_event_log_`.
 #[derive(Clone)]
@@ -21,11 +21,17 @@ impl Metrics {
             made.and_then(|metric| registry.register(Box::new(metric.clone())).map(|()| metric))
                 .map_err(|error| EventLogError::Storage { doing: "registering metrics", message: error.to_string() })
         };
-        Ok(Self {
+        let metrics = Self {
             appended_records: counters("appended_records_total", "Records made durable.", "topic")?,
             appended_bytes: counters("appended_bytes_total", "Payload bytes made durable.", "topic")?,
             append_errors: counters("append_errors_total", "Appends that were refused or failed.", "error")?,
             broker_errors: counters("broker_errors_total", "Errors of connections to Kafka's brokers.", "error")?,
-        })
+        };
+        // There from the start, so that a rate over them begins at zero.
+        for topic in Topic::ALL {
+            metrics.appended_records.with_label_values(&[topic.name()]);
+            metrics.appended_bytes.with_label_values(&[topic.name()]);
+        }
+        Ok(metrics)
     }
 }
