@@ -88,7 +88,7 @@ async fn read_all(subscription: &mut dyn Subscription, expected: usize) -> BTree
             }
             Ok(Ok(LogEvent::Assigned(_) | LogEvent::Revoked(_))) => {}
             Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
-            Err(_) => panic!("{} of {expected} records came", keys.len()),
+            Err(late) => panic!("{late}: {} of {expected} records came", keys.len()),
         }
     }
     keys

@@ -42,7 +42,7 @@ fn counters(registry: &prometheus::Registry, name: &str) -> Vec<String> {
     let families = registry.gather();
     let family = families.iter().find(|family| family.name() == name);
     family.map_or_else(Vec::new, |family| {
-        let metrics = family.get_metric().iter();
+        let metrics = family.get_metric().iter().filter(|metric| metric.get_counter().get_value() > 0.0);
         metrics
             .map(|metric| format!("{}={}", metric.get_label()[0].value(), metric.get_counter().get_value()))
             .collect()
