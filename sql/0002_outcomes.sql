@@ -44,20 +44,27 @@ AS WITH
         FROM outcome_rows FINAL
         GROUP BY log_partition, outcome, reason
     ),
-    positions AS
+    totals AS
     (
-        SELECT log_partition, end_offset FROM log_positions FINAL
+        -- Positions are written once a second, so outcomes can be ahead of them.
+        SELECT log_partition, toInt64(greatest(max(end_offset), max(after_last))) AS received, sum(messages) AS with_outcome
+        FROM
+        (
+            SELECT log_partition, end_offset, 0 AS after_last, 0 AS messages FROM log_positions FINAL
+            UNION ALL
+            SELECT log_partition, 0, max(log_offset) + 1, toInt64(count()) FROM outcome_rows FINAL GROUP BY log_partition
+        )
+        GROUP BY log_partition
     )
 SELECT log_partition, toString(outcome) AS outcome, toString(reason) AS reason, messages,
        toNullable(first_offset) AS first_offset, toNullable(last_offset) AS last_offset
 FROM decided
 UNION ALL
-SELECT log_partition, 'received', '', toInt64(end_offset), if(end_offset > 0, toNullable(toUInt64(0)), NULL), if(end_offset > 0, toNullable(end_offset - 1), NULL)
-FROM positions
+SELECT log_partition, 'received', '', received, if(received > 0, toNullable(toUInt64(0)), NULL), if(received > 0, toNullable(toUInt64(received - 1)), NULL)
+FROM totals
 UNION ALL
-SELECT positions.log_partition, 'in_flight', '', toInt64(any(positions.end_offset)) - toInt64(sum(decided.messages)), NULL, NULL
-FROM positions LEFT JOIN decided ON positions.log_partition = decided.log_partition
-GROUP BY positions.log_partition
+SELECT log_partition, 'in_flight', '', received - with_outcome, NULL, NULL
+FROM totals
 COMMENT 'What became of every received message, per log partition';
 
 CREATE TABLE IF NOT EXISTS dead_letter_rows

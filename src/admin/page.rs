@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clickhouse::{Client, Row};
+use clickhouse::{Client, Row, RowOwned, RowRead};
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
@@ -83,21 +83,21 @@ pub(super) struct View {
 }
 
 const TODAY: &str = "SELECT sum(requests) AS requests, sum(priced_requests) AS priced_requests, \
-    toString(round(sum(cost_usd), 6)) AS cost_usd, sum(total_tokens) AS total_tokens, sum(error_requests) AS errors \
+    toDecimalString(sum(cost_usd), if(sum(cost_usd) < 1, 6, 2)) AS cost_usd, sum(total_tokens) AS total_tokens, sum(error_requests) AS errors \
     FROM model_day WHERE bucket = toStartOfDay(now('UTC'))";
 
 const MODELS: &str = "SELECT if(model = '', '(unknown)', toString(model)) AS name, any(toString(provider)) AS detail, \
     sum(t.requests) AS requests, sum(t.priced_requests) AS priced_requests, \
-    toString(round(sum(t.cost_usd), 6)) AS cost_usd, \
+    toDecimalString(sum(t.cost_usd), 6) AS cost_usd, \
     ifNull(100 * toFloat64(sum(t.cost_usd)) / nullIf(max(sum(toFloat64(t.cost_usd))) OVER (), 0), 0) AS share_percent, \
     sum(t.total_tokens) AS total_tokens, max(t.latency_p95_ms) AS latency_p95_ms \
     FROM model_day AS t WHERE bucket = toStartOfDay(now('UTC')) \
     GROUP BY name ORDER BY sum(t.cost_usd) DESC LIMIT 15";
 
 const USERS: &str = "SELECT if(user_id = '', '(no user)', user_id) AS name, \
-    if(any(limit_usd) IS NULL, '', concat(toString(round(100 * any(limit_used_ratio), 1)), ' % of ', toString(any(limit_usd)), ' USD')) AS detail, \
+    ifNull(concat(toString(round(100 * any(limit_used_ratio), 1)), ' % of ', toString(any(limit_usd)), ' USD'), '') AS detail, \
     sum(t.requests) AS requests, sum(t.priced_requests) AS priced_requests, \
-    toString(round(sum(t.cost_usd), 6)) AS cost_usd, \
+    toDecimalString(sum(t.cost_usd), 6) AS cost_usd, \
     ifNull(100 * toFloat64(sum(t.cost_usd)) / nullIf(max(sum(toFloat64(t.cost_usd))) OVER (), 0), 0) AS share_percent, \
     sum(t.total_tokens) AS total_tokens, max(t.latency_p95_ms) AS latency_p95_ms \
     FROM user_month AS t WHERE bucket = toStartOfMonth(now('UTC')) \
@@ -109,7 +109,7 @@ const REQUESTS: &str = "SELECT formatDateTime(received_at, '%H:%i:%S') AS at, to
     ORDER BY received_at DESC LIMIT 20";
 
 const ALERTS: &str = "SELECT formatDateTime(at, '%Y-%m-%d %H:%i:%S') AS at, toString(rule) AS rule, toString(group) AS group, \
-    toString(state) AS state, concat(toString(round(value, 6)), ' of ', toString(round(threshold, 6))) AS detail \
+    toString(state) AS state, concat(toString(round(value, 4)), ' of ', toString(round(limit_value, 4)), ' ', toString(unit)) AS detail \
     FROM alerts ORDER BY at DESC LIMIT 10";
 
 const OUTCOMES: &str = "SELECT outcome, sum(o.messages) AS messages FROM outcomes AS o GROUP BY outcome \
@@ -128,31 +128,39 @@ impl Source {
 
     /// Reads everything at once; what cannot be read is said on the page.
     pub(super) async fn read(&self) -> View {
+        let (today, models, users, requests, alerts, outcomes) = tokio::join!(
+            self.ask::<Today>(TODAY),
+            self.ask::<GroupRow>(MODELS),
+            self.ask::<GroupRow>(USERS),
+            self.ask::<RequestLine>(REQUESTS),
+            self.ask::<AlertLine>(ALERTS),
+            self.ask::<OutcomeLine>(OUTCOMES),
+        );
         let mut view = View::default();
-        let read = async {
-            let (today, models, users, requests, alerts, outcomes) = tokio::join!(
-                self.client.query(TODAY).fetch_all::<Today>(),
-                self.client.query(MODELS).fetch_all::<GroupRow>(),
-                self.client.query(USERS).fetch_all::<GroupRow>(),
-                self.client.query(REQUESTS).fetch_all::<RequestLine>(),
-                self.client.query(ALERTS).fetch_all::<AlertLine>(),
-                self.client.query(OUTCOMES).fetch_all::<OutcomeLine>(),
-            );
-            view.today = today?.into_iter().next();
-            view.models = models?;
-            view.users = users?;
-            view.requests = requests?;
-            view.alerts = alerts?;
-            view.outcomes = outcomes?;
-            Ok::<(), clickhouse::error::Error>(())
-        };
-        let result = tokio::time::timeout(QUERY_TIMEOUT, read).await;
-        view.problem = match result {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string().chars().take(400).collect()),
-            Err(_) => Some(format!("ClickHouse did not answer within {} s", QUERY_TIMEOUT.as_secs())),
-        };
+        view.today = view.take(today).into_iter().next();
+        view.models = view.take(models);
+        view.users = view.take(users);
+        view.requests = view.take(requests);
+        view.alerts = view.take(alerts);
+        view.outcomes = view.take(outcomes);
         view
+    }
+
+    async fn ask<T: RowOwned + RowRead>(&self, query: &str) -> Result<Vec<T>, String> {
+        match tokio::time::timeout(QUERY_TIMEOUT, self.client.query(query).fetch_all::<T>()).await {
+            Ok(rows) => rows.map_err(|error| error.to_string().chars().take(400).collect()),
+            Err(_) => Err(format!("ClickHouse did not answer within {} s", QUERY_TIMEOUT.as_secs())),
+        }
+    }
+}
+
+impl View {
+    /// The rows; a query that failed leaves its part of the page empty and says so at the top.
+    fn take<T>(&mut self, rows: Result<Vec<T>, String>) -> Vec<T> {
+        rows.unwrap_or_else(|problem| {
+            self.problem = Some(problem);
+            Vec::new()
+        })
     }
 }
 
@@ -191,7 +199,7 @@ pub(super) fn render(view: &View, health: &Health) -> Markup {
         }
         @if let Some(today) = &view.today {
             section .tiles aria-label="Today" {
-                (tile("Spend today", &format!("${}", dollars(&today.cost_usd))))
+                (tile("Spend today", &format!("${}", today.cost_usd)))
                 (tile("Requests today", &grouped(today.requests)))
                 (tile("Priced", &percent(today.priced_requests, today.requests)))
                 (tile("Tokens today", &grouped(today.total_tokens)))
@@ -207,7 +215,7 @@ pub(super) fn render(view: &View, health: &Health) -> Markup {
             h2 { "Alerts" }
             @if view.alerts.is_empty() { p { "None so far." } } @else {
                 table {
-                    thead { tr { th { "At" } th { "Rule" } th { "Group" } th { "State" } th { "Value of threshold" } } }
+                    thead { tr { th { "At" } th { "Rule" } th { "Group" } th { "State" } th { "Value of limit" } } }
                     tbody {
                         @for alert in &view.alerts {
                             tr { td { (alert.at) } td { (alert.rule) } td { (alert.group) } td .(alert.state) { (alert.state) } td { (alert.detail) } }
@@ -261,7 +269,7 @@ fn groups(title: &str, name: &str, detail: &str, rows: &[GroupRow]) -> Markup {
                                     td .number { (grouped(row.requests)) } td .number { (percent(row.priced_requests, row.requests)) }
                                     td .number { (grouped(row.total_tokens)) }
                                     td .number { @if let Some(latency_ms) = row.latency_p95_ms { (format!("{latency_ms:.0}")) } }
-                                    td .number { (row.cost_usd) }
+                                    td .number { @if row.priced_requests == 0 { span .unpriced { "unpriced" } } @else { (row.cost_usd) } }
                                     td { meter min="0" max="100" value=(format!("{:.1}", row.share_percent)) { (format!("{:.0} %", row.share_percent)) } }
                                 }
                             }
@@ -307,15 +315,6 @@ fn grouped(value: u64) -> String {
     text
 }
 
-/// Two places at least, all that ClickHouse gave at most.
-fn dollars(amount: &str) -> String {
-    match amount.split_once('.') {
-        None => format!("{amount}.00"),
-        Some((_, places)) if places.len() < 2 => format!("{amount}0"),
-        Some(_) => amount.to_owned(),
-    }
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
 fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "–".to_owned() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
@@ -328,7 +327,6 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         assert_eq!(["0", "999", "1,000", "1,234,567"].map(str::to_owned), [0, 999, 1_000, 1_234_567].map(grouped));
-        assert_eq!(["0.00", "1.50", "0.000123"].map(str::to_owned), ["0", "1.5", "0.000123"].map(dollars));
         assert_eq!((percent(1, 3), percent(0, 0)), ("33.3 %".to_owned(), "–".to_owned()));
     }
 

@@ -20,7 +20,9 @@ pub(super) struct MigrateArgs {
 
 pub(super) async fn run(arguments: MigrateArgs, settings: Settings) -> Result<(), CommandError> {
     init_logs(&settings.telemetry);
-    let database = Database::open(&settings, DatabaseOptions { program: &program()? }, &Health::default()).await?;
+    let database =
+        Database::open(&settings, DatabaseOptions { program: &program()?, join_running: true }, &Health::default())
+            .await?;
     let result = apply(&database, arguments.dry_run).await;
     database.close().await;
     result

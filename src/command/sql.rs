@@ -39,7 +39,9 @@ pub(super) async fn run(arguments: SqlArgs, settings: &Settings) -> Result<(), C
     if let Some(reader) = Reader::beside(settings) {
         return ask(&reader, &query, &arguments.format).await;
     }
-    let database = Database::open(settings, DatabaseOptions { program: &program()? }, &Health::default()).await?;
+    let database =
+        Database::open(settings, DatabaseOptions { program: &program()?, join_running: true }, &Health::default())
+            .await?;
     let result = ask(database.reader(), &query, &arguments.format).await;
     database.close().await;
     result

@@ -23,6 +23,16 @@ const SMALL_BYTES: usize = 64 * 1024;
 /// A body of unknown length gets a buffer of this size first.
 const FIRST_STEP_BYTES: usize = 16 * 1024;
 
+/// How long a refused body is read and thrown away.
+const DISCARD_FOR: Duration = Duration::from_secs(1);
+
+/// Reads a body that was refused and keeps nothing of it.
+pub(super) async fn discard(body: Body) {
+    let mut frames = body.into_data_stream();
+    let read = async { while let Some(Ok(_)) = frames.next().await {} };
+    drop(tokio::time::timeout(DISCARD_FOR, read).await);
+}
+
 /// The memory of all bodies being received or stored.
 pub(super) struct BodyBudget {
     all: Arc<Semaphore>,

@@ -4,8 +4,9 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
+    body::Body,
     extract::{Path, Request, State, rejection::PathRejection},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, Version, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -123,15 +124,18 @@ impl Ingress {
         request: Request,
     ) -> Result<(), IngressError> {
         let started = Instant::now();
-        self.per_ip.check(client)?;
-        let source = source.ok_or(IngressError::UnknownSource)?;
         let (parts, body) = request.into_parts();
-        if !is_json(&parts.headers) {
-            return Err(IngressError::ContentType);
-        }
-        self.body_limits.declared_bytes(&body)?;
-        let signature =
-            Signature::from_headers(&parts.headers).map_err(|error| self.failed_signature(source, client, error))?;
+        let (source, signature) = match self.admit(source, client, &parts.headers, &body) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                // An HTTP/2 stream that is closed under a sending client takes the answer with it; HTTP/1 connections
+                // are drained by the server.
+                if parts.version == Version::HTTP_2 {
+                    body::discard(body).await;
+                }
+                return Err(error);
+            }
+        };
         let (body, reservation) = body::receive(body, self.body_limits, &self.body_budget).await?;
         let timestamp = self.clock.now();
         let body_bytes = body.len();
@@ -155,6 +159,25 @@ impl Ingress {
         self.metrics.ack_seconds.observe(started.elapsed().as_secs_f64());
         tracing::debug!(source = %source.name, body_bytes, countable = uncountable.is_none(), "webhook is durable");
         uncountable.map_or(Ok(()), |error| Err(IngressError::Uncountable(error)))
+    }
+
+    /// What can be refused before the body is read.
+    fn admit<'a>(
+        &self,
+        source: Option<&'a Arc<Source>>,
+        client: IpAddr,
+        headers: &HeaderMap,
+        body: &Body,
+    ) -> Result<(&'a Arc<Source>, Signature), IngressError> {
+        self.per_ip.check(client)?;
+        let source = source.ok_or(IngressError::UnknownSource)?;
+        if !is_json(headers) {
+            return Err(IngressError::ContentType);
+        }
+        self.body_limits.declared_bytes(body)?;
+        let signature =
+            Signature::from_headers(headers).map_err(|error| self.failed_signature(source, client, error))?;
+        Ok((source, signature))
     }
 
     /// A wrong signature is counted against the client, and past the limit answered 429. A right one is never held

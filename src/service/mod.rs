@@ -263,7 +263,7 @@ async fn open_database(
 ) -> Result<Database, ServiceError> {
     health.not_ready("clickhouse", "starting");
     loop {
-        match Database::open(settings, DatabaseOptions { program }, health).await {
+        match Database::open(settings, DatabaseOptions { program, join_running: false }, health).await {
             Ok(database) => return Ok(database),
             Err(StoreError::Engine(error @ EngineError::NotReady { .. })) => return Err(error.into()),
             Err(error) if settings.clickhouse.is_embedded() => return Err(error.into()),

@@ -41,6 +41,9 @@ pub struct Reader {
 pub struct DatabaseOptions<'a> {
     /// The `heliometer` program, which becomes the embedded engine's process.
     pub program: &'a Path,
+    /// Use the embedded engine of a `serve` that runs on the same data directory, if there is one. Not for `serve`
+    /// itself, which might find the engine of its killed predecessor, about to end.
+    pub join_running: bool,
 }
 
 impl Database {
@@ -51,20 +54,22 @@ impl Database {
     pub async fn open(settings: &Settings, options: DatabaseOptions<'_>, health: &Health) -> Result<Self, StoreError> {
         let clickhouse = &settings.clickhouse;
         let (url, user, password, reader, engine) = if clickhouse.is_embedded() {
-            let engine = EmbeddedEngine::start(
-                EngineOptions {
+            let running = options.join_running.then(|| EmbeddedEngine::running_beside(&settings.data_dir)).flatten();
+            let (endpoint, credentials, engine) = if let Some((endpoint, credentials)) = running {
+                (endpoint, credentials, None)
+            } else {
+                let options = EngineOptions {
                     program: options.program.to_path_buf(),
                     data_dir: settings.data_dir.to_path_buf(),
                     settings: clickhouse.clone(),
-                },
-                health.clone(),
-            )
-            .await?;
-            let url = format!("http://127.0.0.1:{}", engine.endpoint().http_port);
-            let credentials = engine.credentials();
-            let reader = (credentials.reader_user.clone(), Secret::new(credentials.reader_password.clone()));
-            let password = Secret::new(credentials.service_password.clone());
-            (url, EmbeddedEngine::service_user().to_owned(), password, reader, Some(engine))
+                };
+                let engine = EmbeddedEngine::start(options, health.clone()).await?;
+                (engine.endpoint(), engine.credentials().clone(), Some(engine))
+            };
+            let url = format!("http://127.0.0.1:{}", endpoint.http_port);
+            let reader = (credentials.reader_user, Secret::new(credentials.reader_password));
+            let password = Secret::new(credentials.service_password);
+            (url, EmbeddedEngine::service_user().to_owned(), password, reader, engine)
         } else {
             let password = clickhouse.password.clone().unwrap_or_else(|| Secret::new(""));
             (clickhouse.url.clone(), clickhouse.user.clone(), password, server_reader(clickhouse), None)

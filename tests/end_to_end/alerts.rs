@@ -74,13 +74,16 @@ impl World {
         settings.clickhouse.http_port = 0;
         settings.clickhouse.tcp_port = 0;
         let program = Path::new(env!("CARGO_BIN_EXE_heliometer"));
-        let database = match Database::open(&settings, DatabaseOptions { program }, &Health::default()).await {
-            Ok(database) => database,
-            Err(error) => {
-                let log = std::fs::read_to_string(directory.path().join("clickhouse/engine.log")).unwrap_or_default();
-                panic!("{error}\nengine.log: {log}");
-            }
-        };
+        let database =
+            match Database::open(&settings, DatabaseOptions { program, join_running: false }, &Health::default()).await
+            {
+                Ok(database) => database,
+                Err(error) => {
+                    let log =
+                        std::fs::read_to_string(directory.path().join("clickhouse/engine.log")).unwrap_or_default();
+                    panic!("{error}\nengine.log: {log}");
+                }
+            };
         migrate(database.client(), &SystemClock).await.expect("migrations");
         let metrics = StoreMetrics::new(&Registry::new()).expect("metrics");
         let inserted = Arc::new(Notify::new());

@@ -30,6 +30,14 @@ fn the_first_hour() {
     assert_eq!(code(&output), 0, "{}", text(&output.stdout));
     assert!(text(&output.stdout).contains("ok    ClickHouse"), "{}", text(&output.stdout));
 
+    let output = server.command().arg("migrate").output().expect("migrate");
+    assert!(
+        text(&output.stdout).contains("up to date"),
+        "beside serve: {}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+
     let output = server.command().args(["sql", "SELECT 1 +"]).output().expect("sql");
     assert_eq!(code(&output), 1);
     assert!(text(&output.stderr).contains("Syntax error"), "{}", text(&output.stderr));
@@ -112,8 +120,17 @@ async fn the_admin_listener_shows_the_state() {
     {
         assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
     }
-    let (status, headers, page) = get("").await;
-    assert_eq!(status, 200);
-    assert!(page.contains("<h1>Heliometer</h1>") && !page.contains("Not all numbers could be read"), "{page}");
+    let call = br#"{"request_id":"a","user_id":"ann","model":"gpt-x","provider":"OPENAI","metadata":{"cost":0.25,"promptTokens":9,"completionTokens":3,"totalTokens":12,"latencyMs":700}}"#;
+    assert_eq!(crate::harness::send(&client, &server.webhook_url(), call.to_vec()).await, 200);
+    let (headers, page) = loop {
+        let (status, headers, page) = get("").await;
+        assert_eq!(status, 200);
+        assert!(!page.contains("Not all numbers could be read"), "{page}");
+        if page.contains("gpt-x") && page.contains("$0.25") {
+            break (headers, page);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert!(page.contains("ann") && page.contains("OPENAI"), "{page}");
     assert!(headers["content-security-policy"].to_str().expect("text").starts_with("default-src 'none'"));
 }

@@ -40,6 +40,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -117,7 +118,11 @@ impl EmbeddedLog {
         settings: &EventLogSettings,
         registry: &prometheus::Registry,
     ) -> Result<Self, EventLogError> {
-        fs::create_dir_all(dir).map_err(|error| StoreError::from(error).into_public(dir, "making the directory"))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|error| StoreError::from(error).into_public(dir, "making the directory"))?;
         let lock = lock(dir)?;
         let catalog = Catalog::open(dir, settings.partitions)?;
         let slots = Slots::new(settings.partitions);

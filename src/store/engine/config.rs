@@ -13,12 +13,16 @@ use sha2::{Digest, Sha256};
 
 use super::EngineError;
 
+/// How many of the boot query's statements the engine counts against the quota of `default`: all but the first. The
+/// supervisor checks at every start that nothing is left of it.
+const COUNTED_BOOT_STATEMENTS: usize = BOOT_STATEMENTS.len() - 1;
+
 /// The service's user on the embedded engine.
 pub(super) const SERVICE_USER: &str = "heliometer";
 /// The user that can only read.
 const READER_USER: &str = "reader";
 
-/// Statements of the boot query, all of which `default` may run once.
+/// The boot query, which runs as `default`.
 const BOOT_STATEMENTS: [&str; 4] = [
     "SYSTEM START LISTEN HTTP",
     "SYSTEM START LISTEN TCP",
@@ -201,7 +205,6 @@ fn users_xml(credentials: &Credentials, database: &str, max_memory_bytes: u64) -
     let loopback = "<networks><ip>127.0.0.1</ip><ip>::1</ip></networks>";
     let service_hash = sha256_hex(&credentials.service_password);
     let reader_hash = sha256_hex(&credentials.reader_password);
-    let boot_statements = BOOT_STATEMENTS.len();
     let query_memory_bytes = max_memory_bytes / 4 * 3;
     format!(
         "<clickhouse>
@@ -219,7 +222,7 @@ fn users_xml(credentials: &Credentials, database: &str, max_memory_bytes: u64) -
   </profiles>
   <quotas>
     <default/>
-    <boot><interval><duration>2147483647</duration><queries>{boot_statements}</queries></interval></boot>
+    <boot><interval><duration>2147483647</duration><queries>{COUNTED_BOOT_STATEMENTS}</queries></interval></boot>
   </quotas>
   <users>
     <default>

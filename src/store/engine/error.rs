@@ -38,6 +38,12 @@ pub enum EngineError {
         /// The log's last line.
         last_words: String,
     },
+    /// The engine's built-in user can do more than boot.
+    #[error(
+        "the embedded engine lets its user `default` read files of this machine; it was stopped. \
+         This version of the engine is not the pinned one: run `make engine`"
+    )]
+    OpenToAnyone,
     /// The library cannot be loaded or lacks a function.
     #[error("cannot load {path}: {message}; run `make engine` again, it needs x86-64 with AVX2 and glibc")]
     Load {

@@ -137,7 +137,11 @@ impl Launcher {
                 Ok(()) => {
                     let mut child = self.spawn(wanted)?;
                     if let Some(endpoint) = self.wait_until_ready(&mut child.process, deadline).await {
-                        return Ok((child, endpoint));
+                        if is_closed_to_strangers(endpoint).await {
+                            return Ok((child, endpoint));
+                        }
+                        child.stop().await;
+                        return Err(EngineError::OpenToAnyone);
                     }
                     child.stop().await;
                     EngineError::NotReady { log: self.files.log(), last_words: self.last_words() }
@@ -279,6 +283,13 @@ impl EngineProcess {
             drop(self.process.kill().await);
         }
     }
+}
+
+/// Whether the user `default`, which has no password, is refused everything now that the engine has booted.
+async fn is_closed_to_strangers(endpoint: Endpoint) -> bool {
+    let client = clickhouse::Client::default().with_url(format!("http://127.0.0.1:{}", endpoint.http_port));
+    let query = client.query("SELECT count() FROM file('/proc/self/status', LineAsString, 's String')");
+    matches!(timeout(Duration::from_secs(5), query.fetch_one::<u64>()).await, Ok(Err(error)) if error.to_string().contains("QUOTA_EXCEEDED"))
 }
 
 /// Whether `/ping`, which needs no user, says `Ok.` within two seconds.

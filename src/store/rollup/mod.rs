@@ -58,7 +58,7 @@ impl Rollups {
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut complete_at = Instant::now();
         loop {
-            let pause = match self.pass_once().await {
+            let pause = match self.pass_once(complete_at).await {
                 Ok(elapsed) => {
                     complete_at = Instant::now();
                     // A pass that takes long must not take all of the engine.
@@ -77,15 +77,26 @@ impl Rollups {
             };
             if stop {
                 // Failing, it is repeated by the next start.
-                let _last = self.pass_once().await;
+                let _last = self.pass_once(complete_at).await;
                 return;
             }
         }
     }
 
-    async fn pass_once(&mut self) -> Result<Duration, ()> {
+    async fn pass_once(&mut self, complete_at: Instant) -> Result<Duration, ()> {
         let started = Instant::now();
-        match self.pass.run().await {
+        let result = {
+            let pass = self.pass.run();
+            tokio::pin!(pass);
+            loop {
+                tokio::select! {
+                    result = &mut pass => break result,
+                    // A pass that hangs must show.
+                    () = tokio::time::sleep(IDLE_INTERVAL) => self.metrics.rollup_lag(complete_at.elapsed()),
+                }
+            }
+        };
+        match result {
             Ok(0) => Ok(started.elapsed()),
             Ok(minutes) => {
                 self.metrics.rolled_up(minutes, started.elapsed());
