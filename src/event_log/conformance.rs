@@ -237,7 +237,10 @@ pub(crate) async fn every_partition_gets_its_turn(harness: &dyn Harness) {
     let partitions = log.watermarks(Topic::Webhooks).await.expect("reads").len();
     let limits = ReadLimits { max_records: 1, max_bytes: 1000 };
     let mut subscription = log.subscribe(Topic::Webhooks, "turns", limits).await.expect("subscribes");
-    // Not strictly in turn: a broker sends what it has. But nobody waits for another to be read out.
+    // A broker sends one partition's records before another's. Once they are there, nobody waits for another to be
+    // read out.
+    take(&mut *subscription, 1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let first = take(&mut *subscription, partitions * 10).await;
     let seen: BTreeSet<_> = first.iter().map(|record| record.position.partition).collect();
     assert_eq!(seen.len(), partitions);

@@ -18,6 +18,14 @@ pub enum EventLogError {
         "the event log did not take the record in time; check the disk (or broker) and heliometer_event_log_* metrics"
     )]
     Overloaded,
+    /// A setting cannot be.
+    #[error("event_log.{key}: {message}")]
+    Settings {
+        /// Which setting, without its section.
+        key: String,
+        /// What is wrong and what to do; never a secret.
+        message: String,
+    },
     /// The log was closed, at shutdown.
     #[error("the event log is closed")]
     Closed,
@@ -54,6 +62,7 @@ impl EventLogError {
         match self {
             Self::RecordTooLarge { .. } => "record_too_large",
             Self::Overloaded => "overloaded",
+            Self::Settings { .. } => "settings",
             Self::Closed => "closed",
             Self::DiskFull { .. } => "disk_full",
             Self::Storage { .. } => "storage",

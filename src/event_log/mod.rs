@@ -17,9 +17,11 @@ use crate::domain::UtcMillis;
 mod conformance;
 mod embedded;
 mod error;
+mod kafka;
 
 pub use embedded::EmbeddedLog;
 pub use error::EventLogError;
+pub use kafka::KafkaLog;
 
 /// The streams of records that Heliometer keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

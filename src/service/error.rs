@@ -64,7 +64,7 @@ impl ServiceError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::Fetch(_) => 2,
+            Self::Settings(_) | Self::Fetch(_) | Self::EventLog(EventLogError::Settings { .. }) => 2,
             _ => 1,
         }
     }

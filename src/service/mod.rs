@@ -21,7 +21,7 @@ use crate::{
     alert::Alerter,
     consumer::{Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement},
     domain::{Clock, SystemClock},
-    event_log::{EmbeddedLog, EventLog},
+    event_log::{EmbeddedLog, EventLog, KafkaLog},
     fetch::{FetchMetrics, Fetcher},
     ingress::{self, RunningIngress},
     settings::Settings,
@@ -249,6 +249,9 @@ fn report(result: Result<(), tokio::task::JoinError>, what: &str) {
 }
 
 fn open_log(settings: &Settings, registry: &Registry) -> Result<Arc<dyn EventLog>, ServiceError> {
+    if !settings.event_log.brokers.is_empty() {
+        return Ok(Arc::new(KafkaLog::connect(&settings.event_log, registry)?));
+    }
     Ok(Arc::new(EmbeddedLog::open(&settings.data_dir.join("event_log"), &settings.event_log, registry)?))
 }
 

@@ -2,12 +2,14 @@
 //! every installation sets (`HELICONE_WEBHOOK_SECRET`, `SLACK_WEBHOOK_URL`, `HELIOMETER_DATA_DIR`).
 
 mod error;
+mod event_log;
 mod load;
 mod sections;
 
 pub use error::SettingsError;
+pub use event_log::{EventLogSettings, SaslMechanism, SecurityProtocol};
 pub use load::{config_path, load};
 pub use sections::{
-    AdminSettings, AlertSettings, ClickHouseSettings, EventLogSettings, FetchSettings, IngressSettings, LimitSettings,
-    LogFormat, NotifierSettings, RateLimitSettings, Settings, SourceSettings, TelemetrySettings, TlsMode,
+    AdminSettings, AlertSettings, ClickHouseSettings, FetchSettings, IngressSettings, LimitSettings, LogFormat,
+    NotifierSettings, RateLimitSettings, Settings, SourceSettings, TelemetrySettings, TlsMode,
 };

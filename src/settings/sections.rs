@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
+use super::EventLogSettings;
 use crate::{
     alert::Rule,
     domain::{Secret, SourceName},
@@ -178,37 +179,6 @@ pub struct SourceSettings {
     pub name: SourceName,
     /// Any of these may have signed; two while rotating.
     pub secrets: Vec<Secret>,
-}
-
-/// `[event_log]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct EventLogSettings {
-    /// Kafka brokers as `host:port`; none means the embedded log.
-    pub brokers: Vec<String>,
-    /// Partitions of each topic; fixed once the topic exists.
-    pub partitions: u16,
-    /// Segments of the embedded log are deleted once consumed and older than this.
-    pub retention_hours: u64,
-    /// A segment of the embedded log is closed at this size.
-    pub segment_bytes: u64,
-    /// The embedded log refuses records (503) past this size on disk.
-    pub max_disk_bytes: u64,
-    /// Larger records are refused.
-    pub max_record_bytes: usize,
-}
-
-impl Default for EventLogSettings {
-    fn default() -> Self {
-        Self {
-            brokers: Vec::new(),
-            partitions: 4,
-            retention_hours: 72,
-            segment_bytes: 256 * 1024 * 1024,
-            max_disk_bytes: 64 * 1024 * 1024 * 1024,
-            max_record_bytes: 64 * 1024 * 1024,
-        }
-    }
 }
 
 /// `[clickhouse]`

@@ -121,8 +121,24 @@ impl Server {
             .env("HELIOMETER__ADMIN__LISTEN", "127.0.0.1:0")
             .env("HELIOMETER__CLICKHOUSE__HTTP_PORT", "0")
             .env("HELIOMETER__CLICKHOUSE__TCP_PORT", "0")
+            .envs(self.event_log())
             .envs(self.options.settings.iter().map(|(key, value)| (key, value)));
         command
+    }
+
+    /// Settings of the event log: the broker at `KAFKA_BROKERS` under the feature `test-kafka`, where every server has
+    /// topics of its own; else the embedded one.
+    fn event_log(&self) -> Vec<(&'static str, String)> {
+        if !cfg!(feature = "test-kafka") {
+            return Vec::new();
+        }
+        let brokers = std::env::var("KAFKA_BROKERS").expect("KAFKA_BROKERS; see tests/kafka/broker.sh");
+        let brokers: Vec<&str> = brokers.split(',').collect();
+        let name = self.directory.path().file_name().expect("a name").to_string_lossy().into_owned();
+        vec![
+            ("HELIOMETER__EVENT_LOG__BROKERS", format!("{brokers:?}")),
+            ("HELIOMETER__EVENT_LOG__TOPIC_PREFIX", format!("test{name}.")),
+        ]
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {

@@ -1,0 +1,6 @@
+//! Kafka without a broker; with one under the feature `test-kafka`.
+
+#[cfg(feature = "test-kafka")]
+mod broker;
+mod injected;
+mod mapping;

@@ -1,0 +1,128 @@
+//! A Kafka broker of its own, which is killed. What needs any broker is in `src/event_log/kafka/tests/broker.rs`.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails, and says why")]
+
+use std::{
+    collections::BTreeSet,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use heliometer::{
+    domain::UtcMillis,
+    event_log::{EventLog, KafkaLog, LogEvent, NewRecord, ReadLimits, Subscription, Topic},
+    settings::EventLogSettings,
+};
+use tempfile::TempDir;
+
+const WRITERS: usize = 16;
+const RECORDS_PER_WRITER: usize = 150;
+const PATIENCE: Duration = Duration::from_secs(90);
+
+struct Broker {
+    directory: TempDir,
+    port: u16,
+}
+
+impl Broker {
+    fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port();
+        let broker = Self { directory: TempDir::new().expect("a directory"), port };
+        broker.script(&["start", &port.to_string()]);
+        broker
+    }
+
+    fn kill_and_start_again(&self) {
+        self.script(&["kill"]);
+        self.script(&["start", &self.port.to_string()]);
+    }
+
+    fn script(&self, arguments: &[&str]) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/broker.sh");
+        let mut command = Command::new(script);
+        // The broker lives on and would hold our own pipes open.
+        command.args(arguments).arg(self.directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        assert!(command.status().expect("broker.sh runs").success(), "broker.sh {arguments:?} failed");
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.script(&["kill"]);
+    }
+}
+
+/// Appends until it is acknowledged, as a sender that tries again would.
+async fn append(log: &KafkaLog, key: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let record = NewRecord {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            body: Bytes::from(vec![b'x'; 2000]),
+            timestamp: UtcMillis(1_757_346_297_250),
+            headers: Vec::new(),
+        };
+        match log.append(Topic::Webhooks, record).await {
+            Ok(_) => return,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Reads until every key has come, committing on the way; errors while the broker is away are waited out.
+async fn read_all(subscription: &mut dyn Subscription, expected: usize) -> BTreeSet<Bytes> {
+    let (mut keys, deadline) = (BTreeSet::new(), Instant::now() + PATIENCE);
+    while keys.len() < expected {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match tokio::time::timeout(left, subscription.next()).await {
+            Ok(Ok(LogEvent::Records(partition, records))) => {
+                let end = records.last().map(|record| record.position.offset.next()).expect("is not empty");
+                keys.extend(records.into_iter().map(|record| record.key));
+                // Not known to be durable while the broker is away; the next one includes it.
+                drop(subscription.commit(&[(partition, end)]).await);
+            }
+            Ok(Ok(LogEvent::Assigned(_) | LogEvent::Revoked(_))) => {}
+            Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(late) => panic!("{late}: {} of {expected} records came", keys.len()),
+        }
+    }
+    keys
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_a_killed_broker() {
+    let broker = Broker::start();
+    let settings =
+        EventLogSettings { brokers: vec![format!("127.0.0.1:{}", broker.port)], ..EventLogSettings::default() };
+    let log = Arc::new(KafkaLog::connect(&settings, &prometheus::Registry::new()).expect("connects"));
+    let limits = ReadLimits { max_records: 100, max_bytes: 1 << 20 };
+    let mut subscription = log.subscribe(Topic::Webhooks, "consumer", limits).await.expect("subscribes");
+    let reader = tokio::spawn(async move { read_all(&mut *subscription, WRITERS * RECORDS_PER_WRITER).await });
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let log = Arc::clone(&log);
+            tokio::spawn(async move {
+                for n in 0..RECORDS_PER_WRITER {
+                    append(&log, &format!("{writer}-{n}")).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            })
+        })
+        .collect();
+    let killing = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        broker.kill_and_start_again();
+        broker
+    });
+    let _broker = killing.await.expect("the broker comes back");
+    for writer in writers {
+        writer.await.expect("every record is acknowledged in the end");
+    }
+    assert_eq!(reader.await.expect("reads on").len(), WRITERS * RECORDS_PER_WRITER);
+    log.close().await;
+}
