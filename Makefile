@@ -1,12 +1,13 @@
 # make run    build everything and run it on this machine
 # make demo   the same, with a lively simulated stream
 # make test   every test; ends with a count
+# make test-kafka  the same against a real Kafka broker
 # make lint   format, clippy
 # make bench  measure the pipeline
 # make help   all targets
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench build needs engine clean
+.PHONY: help run demo test test-kafka lint bench build needs engine clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -19,6 +20,9 @@ demo: build engine ## The same, and send it a lively, signed, simulated stream
 
 test: needs engine ## Run every test
 	@scripts/test
+
+test-kafka: needs engine ## The same checks against a real Apache Kafka (needs Maven and Java 17)
+	tests/kafka/broker.sh with 19092 cargo test --features test-kafka --lib --test end_to_end --test kafka
 
 lint: needs ## Check format and lints
 	cargo fmt --check

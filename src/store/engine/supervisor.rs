@@ -63,7 +63,8 @@ impl EmbeddedEngine {
             .map_err(EngineError::io(format!("cannot resolve {}", options.data_dir.display())))?;
         let files = EngineFiles::new(&data_dir);
         let credentials = files.write(&options.settings.database, options.settings.engine_max_memory_bytes)?;
-        let launcher = Launcher { program: options.program, library, files };
+        let service_password = credentials.service_password.clone();
+        let launcher = Launcher { program: options.program, library, files, service_password };
 
         let wanted = Endpoint { http_port: options.settings.http_port, tcp_port: options.settings.tcp_port };
         let (child, endpoint) = launcher.start_until_ready(wanted).await?;
@@ -125,6 +126,7 @@ struct Launcher {
     program: PathBuf,
     library: PathBuf,
     files: EngineFiles,
+    service_password: String,
 }
 
 impl Launcher {
@@ -202,6 +204,7 @@ impl Launcher {
         while Instant::now() < deadline {
             if let Some(endpoint) = self.files.read_ports()
                 && answers(endpoint).await
+                && self.has_booted(endpoint).await
             {
                 return Some(endpoint);
             }
@@ -211,6 +214,19 @@ impl Launcher {
             }
         }
         None
+    }
+
+    /// Whether the last statement of the boot query, which lasts as long as the engine, has begun. Before that, the
+    /// quota of `default` is not used up, and whoever used the rest of it would break the boot.
+    async fn has_booted(&self, endpoint: Endpoint) -> bool {
+        let client = clickhouse::Client::default()
+            .with_url(format!("http://127.0.0.1:{}", endpoint.http_port))
+            .with_user(SERVICE_USER)
+            .with_password(&self.service_password);
+        let query = client.query(
+            "SELECT count() FROM system.processes WHERE startsWith(query, 'SELECT count() FROM file') AND user != currentUser()",
+        );
+        matches!(timeout(Duration::from_secs(5), query.fetch_one::<u64>()).await, Ok(Ok(1..)))
     }
 
     fn last_words(&self) -> String {
