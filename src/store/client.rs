@@ -123,9 +123,12 @@ impl Database {
         bounded(self.timeout, doing, work).await
     }
 
-    /// Stops the embedded engine, if there is one.
+    /// Stops the embedded engine, if there is one. Other clients of it should be dropped by now: it waits five seconds
+    /// for connections that are kept alive.
     pub async fn close(self) {
-        if let Some(engine) = self.engine {
+        let Self { client, engine, .. } = self;
+        drop(client);
+        if let Some(engine) = engine {
             engine.stop().await;
         }
     }
