@@ -28,4 +28,6 @@ pub const GROUP: &str = "heliometer";
 pub mod headers {
     /// The source whose secret signed the webhook.
     pub const SOURCE: &str = "source";
+    /// On a message that was replayed, which the ingress did not write: where it was kept as a dead letter.
+    pub const REPLAYED_FROM: &str = "replayed-from";
 }

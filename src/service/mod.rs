@@ -20,6 +20,7 @@ use crate::{
     admin,
     alert::Alerter,
     consumer::{Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement},
+    dead_letters::DeadLetters,
     domain::{Clock, SystemClock},
     event_log::{EmbeddedLog, EventLog, KafkaLog},
     fetch::{FetchMetrics, Fetcher},
@@ -113,6 +114,8 @@ impl Service {
         if self.settings.clickhouse.migrate_on_start {
             migrate(&client, clock.as_ref()).await?;
         }
+        self.admin
+            .control(&self.settings, DeadLetters::new(self.log.clone(), client.clone(), timeout, clock.clone()))?;
         let store_metrics = StoreMetrics::new(registry)?;
         let inserted = Arc::new(Notify::new());
         if roles.has(Role::Consumer) {
