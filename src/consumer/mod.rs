@@ -9,17 +9,22 @@
 //! Memory is bounded by `limits.max_in_flight_records` and `limits.max_in_flight_bytes`: past them the log is not
 //! read. When ClickHouse is away the batch is written again until it is back, and the log keeps the rest.
 
+mod backoff;
+mod dead_letter;
 mod decide;
 mod draft;
 mod error;
+mod guard;
 mod metrics;
 mod offsets;
+mod parts;
 mod task;
 
 pub use draft::{Draft, Judgement};
 pub use error::ConsumerError;
 pub use metrics::ConsumerMetrics;
-pub use task::{Consumer, ConsumerParts};
+pub use parts::ConsumerParts;
+pub use task::Consumer;
 
 /// The consumer group of the topic `webhooks`.
 pub const GROUP: &str = "heliometer";

@@ -156,6 +156,8 @@ impl Service {
             max_in_flight_records: settings.limits.max_in_flight_records,
             max_in_flight_bytes: settings.limits.max_in_flight_bytes,
             dedupe_max_ids: settings.limits.dedupe_max_ids,
+            dead_letter_window: settings.limits.dead_letter_window,
+            max_dead_letter_share_percent: settings.limits.max_dead_letter_share_percent,
             shutdown_timeout: Duration::from_millis(settings.limits.shutdown_timeout_ms),
             metrics: ConsumerMetrics::new(registry)?,
             store_metrics: store_metrics.clone(),
