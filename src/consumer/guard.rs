@@ -1,9 +1,18 @@
 //! Stops the consumer before it empties the topic into dead letters.
 //!
 //! When suddenly most messages cannot be read, the fault is rarely theirs: a bad release, a proxy that changes bodies.
-//! The messages are safe in the log, so it is better to wait there for someone to look.
+//! The messages are safe in the log, so it is better to wait there for someone to look. What was seen before a restart counts
+//! too: a supervisor that starts the program again and again must not empty the topic little by little.
 
 use std::collections::VecDeque;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{ConsumerParts, backoff};
+use crate::{
+    event_log::Partition,
+    store::{RecentOutcome, recent_outcomes},
+};
 
 /// Knows which of the last messages became dead letters.
 #[derive(Debug)]
@@ -19,6 +28,37 @@ impl Guard {
     /// At most `max_share_percent` of the last `window` messages may be dead letters; 100 allows any.
     pub(super) const fn new(window: usize, max_share_percent: u8) -> Self {
         Self { window, max_share_percent, recent: VecDeque::new(), dead: 0 }
+    }
+
+    /// Takes the last outcomes of `partitions` from ClickHouse, unless messages were seen already. `false` at shutdown.
+    pub(super) async fn remember(
+        &mut self,
+        parts: &ConsumerParts,
+        partitions: &[Partition],
+        shutdown: &CancellationToken,
+    ) -> bool {
+        if !self.recent.is_empty() {
+            return true;
+        }
+        let mut outcomes = Vec::new();
+        for partition in partitions {
+            let mut pause = backoff::FIRST;
+            loop {
+                match recent_outcomes(&parts.client, parts.timeout, *partition, self.window).await {
+                    Ok(recent) => break outcomes.extend(recent),
+                    Err(error) => tracing::warn!(%error, "recent outcomes could not be read; trying again"),
+                }
+                if !backoff::wait(&mut pause, shutdown).await {
+                    return false;
+                }
+            }
+            // So that many partitions take no more memory than one.
+            outcomes = newest(outcomes, self.window);
+        }
+        for outcome in outcomes.iter().rev() {
+            self.push(outcome.is_dead_letter);
+        }
+        true
     }
 
     /// A message was understood.
@@ -40,6 +80,14 @@ impl Guard {
             self.dead -= usize::from(self.recent.pop_front() == Some(true));
         }
     }
+}
+
+/// The `count` newest, newest first.
+fn newest(mut outcomes: Vec<RecentOutcome>, count: usize) -> Vec<RecentOutcome> {
+    // Stable: those of one partition and millisecond stay in their order.
+    outcomes.sort_by_key(|outcome| std::cmp::Reverse(outcome.received_at));
+    outcomes.truncate(count);
+    outcomes
 }
 
 #[cfg(test)]
@@ -92,5 +140,11 @@ mod tests {
             assert!(guard.recent.len() <= 10);
             assert_eq!(guard.dead, guard.recent.iter().filter(|is_dead| **is_dead).count());
         }
+    }
+    #[test]
+    fn the_newest_of_all_partitions_count() {
+        let outcome = |received_at, is_dead_letter| RecentOutcome { received_at, is_dead_letter };
+        let outcomes = vec![outcome(5, true), outcome(1, false), outcome(9, false), outcome(3, true)];
+        assert_eq!(newest(outcomes, 2), [outcome(9, false), outcome(5, true)]);
     }
 }

@@ -146,6 +146,9 @@ impl Consumer {
         match event {
             LogEvent::Assigned(partitions) => {
                 let max_ids = self.parts.dedupe_max_ids.div_ceil(self.partitions.len() + partitions.len());
+                if !self.guard.remember(&self.parts, &partitions, shutdown).await {
+                    return Ok(());
+                }
                 for partition in partitions {
                     let Some(ids) = self.load_ids(partition, max_ids, shutdown).await else { return Ok(()) };
                     self.parts.metrics.lag(partition, 0);

@@ -1,4 +1,4 @@
-//! Which dead letters wait to be handled.
+//! Which dead letters wait to be handled, and which of the last messages became one.
 
 use std::time::Duration;
 
@@ -52,4 +52,36 @@ pub async fn pending_dead_letters(
         .bind(partition.0)
         .bind(max_letters as u64);
     bounded(timeout, "reading dead letters", query.fetch_all::<PendingDeadLetter>()).await
+}
+
+/// What became of one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Row, Deserialize)]
+pub struct RecentOutcome {
+    /// When it was received, milliseconds since 1970, UTC.
+    pub received_at: i64,
+    /// Whether it became a dead letter.
+    pub is_dead_letter: bool,
+}
+
+/// The outcomes of the last messages of `partition`, newest first, at most `max_outcomes`. Replayed messages are left out.
+///
+/// # Errors
+/// [`StoreError`] when ClickHouse cannot be read.
+pub async fn recent_outcomes(
+    client: &Client,
+    timeout: Duration,
+    partition: Partition,
+    max_outcomes: usize,
+) -> Result<Vec<RecentOutcome>, StoreError> {
+    // Reads the end of the table alone, so that a start does not wait for it; FINAL would read more.
+    let query = client
+        .query(
+            "SELECT toUnixTimestamp64Milli(received_at) AS received_at, toBool(outcome = 'dead_letter') AS is_dead_letter \
+             FROM outcome_rows WHERE log_partition = ? AND concat('webhooks/', toString(log_partition), '/', \
+             toString(log_offset)) NOT IN (SELECT replayed_as FROM dead_letter_handlings) \
+             ORDER BY log_partition DESC, log_offset DESC LIMIT 1 BY log_offset LIMIT ?",
+        )
+        .bind(partition.0)
+        .bind(max_outcomes as u64);
+    bounded(timeout, "reading recent outcomes", query.fetch_all::<RecentOutcome>()).await
 }

@@ -15,7 +15,7 @@ mod rows;
 mod writer;
 
 pub use client::{Database, DatabaseOptions, Reader};
-pub use dead_letters::{PendingDeadLetter, pending_dead_letters};
+pub use dead_letters::{PendingDeadLetter, RecentOutcome, pending_dead_letters, recent_outcomes};
 pub use error::StoreError;
 pub use ids::{FirstSeen, RecentIds};
 pub use metrics::StoreMetrics;

@@ -151,6 +151,12 @@ fn a_flood_of_bad_messages_stops_the_consumer_and_loses_nothing() {
     assert_eq!(list(&server).len(), 2, "the third would have been too many");
     assert_eq!(server.count("(SELECT count() FROM requests)"), 2, "what came before it is stored");
 
+    // A supervisor that starts it again and again must not empty the topic little by little.
+    let again = server.command().arg("serve").output().expect("serve");
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("limits.max_dead_letter_share_percent"));
+    assert_eq!(list(&server).len(), 2, "not one more");
+
     server.set("HELIOMETER__LIMITS__MAX_DEAD_LETTER_SHARE_PERCENT", 100);
     server.start_again();
     send_all(&server, &[r#"{"request_id":"c"}"#]);
