@@ -150,9 +150,10 @@ fn place(Position { topic, partition, offset }: Position) -> String {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use prometheus::Registry;
 
     use super::*;
-    use crate::domain::UtcMillis;
+    use crate::{domain::UtcMillis, event_log::EmbeddedLog, settings::EventLogSettings};
 
     fn kept(key: &'static str, body: &'static str) -> Record {
         let header = |name: &str, value: &'static str| Header { name: name.to_owned(), value: Bytes::from(value) };
@@ -179,5 +180,33 @@ mod tests {
     fn what_can_be_read_now_goes_where_its_duplicates_are() {
         assert_eq!(again(kept("", r#"{"request_id":"a"}"#)).key.as_ref(), b"a");
         assert_eq!(again(kept("b", r#"{"request_id":"a"}"#)).key.as_ref(), b"b");
+    }
+    #[tokio::test]
+    async fn a_kept_message_is_appended_again_and_a_lost_one_is_not() {
+        let directory = tempfile::TempDir::new().expect("temporary directory");
+        let log = EmbeddedLog::open(directory.path(), &EventLogSettings::default(), &Registry::new()).expect("a log");
+        let log: Arc<dyn EventLog> = Arc::new(log);
+        let Record { key, body, timestamp, headers, .. } = kept("", r#"{"request_id":"a"}"#);
+        let kept = NewRecord { key, body, timestamp, headers };
+        let place = log.append(Topic::DeadLetter, kept).await.expect("kept");
+        let mut letter = PendingDeadLetter {
+            log_partition: 0,
+            log_offset: 9,
+            source: "team-a".to_owned(),
+            reason: "bad_json".to_owned(),
+            dead_letter_partition: place.partition.0,
+            dead_letter_offset: place.offset.0,
+        };
+        let (timeout, clock) = (Duration::from_secs(1), Arc::new(crate::domain::SystemClock));
+        let letters = DeadLetters::new(log.clone(), Client::default(), timeout, clock);
+        let appended = letters.replay(&letter).await.expect("replayed").expect("still kept");
+        assert_eq!(appended.topic, Topic::Webhooks);
+        let record = log.read(appended).await.expect("readable").expect("there");
+        assert_eq!((record.key.as_ref(), record.timestamp), (&b"a"[..], UtcMillis(1_700_000_000_123)));
+        assert!(record.header(headers::REPLAYED_FROM).is_some());
+
+        letter.dead_letter_offset += 1;
+        assert_eq!(letters.replay(&letter).await.expect("no error"), None);
+        log.close().await;
     }
 }
