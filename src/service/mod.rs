@@ -120,6 +120,7 @@ impl Service {
         let inserted = Arc::new(Notify::new());
         if roles.has(Role::Consumer) {
             let consumer = self.join_group(clock, registry, &store_metrics, &inserted).await?;
+            self.health.ready("consumer");
             self.consumer = Some(tokio::spawn(consumer.run(self.stages.consumer.clone())));
         }
         if roles.has(Role::Alerter) {
@@ -184,7 +185,22 @@ impl Service {
     }
 
     /// Returns when a part has died that cannot be without: its messages wait in the log for the next start.
+    ///
+    /// A consumer that stopped for a flood of dead letters does not end a process that also takes webhooks: their sender
+    /// does not try again, and the log keeps them.
     pub async fn failed(&mut self) -> ServiceError {
+        loop {
+            match self.next_failure().await {
+                ServiceError::Consumer(error @ ConsumerError::TooManyDeadLetters { .. }) if self.ingress.is_some() => {
+                    tracing::error!(%error, "the consumer has stopped; webhooks are still taken");
+                    self.health.not_ready("consumer", error.to_string());
+                }
+                error => return error,
+            }
+        }
+    }
+
+    async fn next_failure(&mut self) -> ServiceError {
         let consumer = async {
             match self.consumer.as_mut() {
                 Some(task) => match task.await {

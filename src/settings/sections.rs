@@ -338,7 +338,7 @@ impl Default for LimitSettings {
             dedupe_max_ids: 2_000_000,
             max_token_ratio: 10.0,
             max_dead_letter_share_percent: 50,
-            dead_letter_window: 200,
+            dead_letter_window: 10_000,
             shutdown_timeout_ms: 20_000,
         }
     }

@@ -181,8 +181,8 @@ impl Server {
         self.ended()
     }
 
-    /// Waits for a server that ends by itself.
-    pub(crate) fn ended(&mut self) -> ExitStatus {
+    /// Waits for the end.
+    fn ended(&mut self) -> ExitStatus {
         let mut running = self.process.take().expect("the server runs");
         wait_until("the server to end", || running.child.try_wait().expect("wait"))
     }
