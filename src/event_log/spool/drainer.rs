@@ -193,6 +193,9 @@ impl Drainer {
 
     fn failed(&self, error: &EventLogError, progress: &mut Progress) {
         self.gate.failed(&error.to_string());
+        if let EventLogError::RecordTooLarge { max_bytes, .. } = error {
+            self.gate.learn_limit(*max_bytes);
+        }
         if !progress.backoff.is_news() {
             return;
         }

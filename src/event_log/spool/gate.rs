@@ -133,6 +133,7 @@ impl Gate {
     }
 
     /// Whether webhooks go to the spool.
+    #[cfg(test)]
     pub(super) fn is_spooling(&self) -> bool {
         self.lock().is_spooling
     }
