@@ -13,9 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use heliometer::{
-    domain::UtcMillis,
-    event_log::{EventLog, KafkaLog, LogEvent, NewRecord, ReadLimits, Subscription, Topic},
+    domain::{SystemClock, UtcMillis},
+    event_log::{
+        EventLog, KafkaLog, LogEvent, NewRecord, PatientLog, ReadLimits, SPOOL_PARTITION, SpooledLog, Subscription,
+        Topic,
+    },
     settings::EventLogSettings,
+    telemetry::Health,
 };
 use tempfile::TempDir;
 
@@ -30,15 +34,24 @@ struct Broker {
 
 impl Broker {
     fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port();
-        let broker = Self { directory: TempDir::new().expect("a directory"), port };
-        broker.script(&["start", &port.to_string()]);
+        let broker = Self::that_is_away();
+        broker.start_it();
         broker
+    }
+
+    /// One that is not started yet.
+    fn that_is_away() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port();
+        Self { directory: TempDir::new().expect("a directory"), port }
+    }
+
+    fn start_it(&self) {
+        self.script(&["start", &self.port.to_string()]);
     }
 
     fn kill_and_start_again(&self) {
         self.script(&["kill"]);
-        self.script(&["start", &self.port.to_string()]);
+        self.start_it();
     }
 
     fn script(&self, arguments: &[&str]) {
@@ -56,17 +69,20 @@ impl Drop for Broker {
     }
 }
 
+fn record(key: &str) -> NewRecord {
+    NewRecord {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        body: Bytes::from(vec![b'x'; 2000]),
+        timestamp: UtcMillis(1_757_346_297_250),
+        headers: Vec::new(),
+    }
+}
+
 /// Appends until it is acknowledged, as a sender that tries again would.
 async fn append(log: &KafkaLog, key: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let record = NewRecord {
-            key: Bytes::copy_from_slice(key.as_bytes()),
-            body: Bytes::from(vec![b'x'; 2000]),
-            timestamp: UtcMillis(1_757_346_297_250),
-            headers: Vec::new(),
-        };
-        match log.append(Topic::Webhooks, record).await {
+        match log.append(Topic::Webhooks, record(key)).await {
             Ok(_) => return,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
@@ -124,5 +140,70 @@ async fn what_was_acknowledged_survives_a_killed_broker() {
         writer.await.expect("every record is acknowledged in the end");
     }
     assert_eq!(reader.await.expect("reads on").len(), WRITERS * RECORDS_PER_WRITER);
+    log.close().await;
+}
+
+/// Appends once, as Helicone does, which never tries again; whether it went to the spool.
+async fn is_spooled(log: &SpooledLog, key: &str) -> bool {
+    let position = log.append(Topic::Webhooks, record(key)).await.expect("the spool takes what Kafka does not");
+    position.partition == SPOOL_PARTITION
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_sender_notices_that_the_broker_is_away_and_everything_arrives() {
+    const EARLY: usize = 50;
+    let broker = Broker::that_is_away();
+    let settings = EventLogSettings {
+        brokers: vec![format!("127.0.0.1:{}", broker.port)],
+        spool_after_ms: 500,
+        ..EventLogSettings::default()
+    };
+    let (spool, registry) = (TempDir::new().expect("a directory"), prometheus::Registry::new());
+    let kafka = KafkaLog::connect(&settings, &registry).expect("connects in the background");
+    let remote = Arc::new(PatientLog::new(Arc::new(kafka)));
+    let (clock, health) = (Arc::new(SystemClock), Health::default());
+    let log = SpooledLog::open(remote, spool.path(), &settings, clock, health.clone(), &registry).await.expect("opens");
+    let log = Arc::new(log);
+    let limits = ReadLimits { max_records: 100, max_bytes: 1 << 20 };
+    let mut subscription = log.subscribe(Topic::Webhooks, "consumer", limits).await.expect("waits for the broker");
+    let reader = tokio::spawn(async move { read_all(&mut *subscription, EARLY + WRITERS * RECORDS_PER_WRITER).await });
+
+    for n in 0..EARLY {
+        assert!(is_spooled(&log, &format!("early-{n}")).await, "the broker is away");
+    }
+    assert!(!health.snapshot().0, "it is told that the broker is away");
+    let start = tokio::task::spawn_blocking(move || {
+        broker.start_it();
+        broker
+    });
+    let broker = start.await.expect("the broker starts");
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let log = Arc::clone(&log);
+            tokio::spawn(async move {
+                for n in 0..RECORDS_PER_WRITER {
+                    is_spooled(&log, &format!("{writer}-{n}")).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            })
+        })
+        .collect();
+    let restart = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        broker.kill_and_start_again();
+        broker
+    });
+    let _broker = restart.await.expect("the broker comes back");
+    for writer in writers {
+        writer.await.expect("every record is acknowledged at once");
+    }
+    assert_eq!(reader.await.expect("reads on").len(), EARLY + WRITERS * RECORDS_PER_WRITER);
+
+    // And then Kafka takes them directly again.
+    let deadline = Instant::now() + PATIENCE;
+    while !health.snapshot().0 {
+        assert!(Instant::now() < deadline, "the spool is not drained");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     log.close().await;
 }
