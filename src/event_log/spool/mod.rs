@@ -134,12 +134,12 @@ impl SpooledLog {
         // Its own metrics have the names of the remote's.
         let spool = Arc::new(EmbeddedLog::open(dir, &spool_settings, &prometheus::Registry::new())?);
         let subscription = spool.subscribe(Topic::Webhooks, GROUP, BATCH).await?;
-        let drained = subscription.committed().await?.first().map(|(_, offset)| *offset).unwrap_or_default();
+        let start = subscription.committed().await?.first().map(|(_, offset)| *offset).unwrap_or_default();
         let end = spool.watermarks(Topic::Webhooks).await?.first().map(|marks| marks.end).unwrap_or_default();
-        let gate = Arc::new(Gate::new(drained, end, None, health));
+        let gate = Arc::new(Gate::new(start, end, None, health));
         let metrics = Metrics::register(registry, &gate, &spool, clock)?;
-        if drained < end {
-            tracing::info!(records = end.0 - drained.0, "webhooks of an earlier run wait in the spool");
+        if start < end {
+            tracing::info!(records = end.0 - start.0, "webhooks of an earlier run wait in the spool");
         }
         let stop = CancellationToken::new();
         let drainer = Drainer {

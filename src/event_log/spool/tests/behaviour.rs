@@ -140,6 +140,30 @@ async fn a_killed_process_loses_nothing() {
 }
 
 #[tokio::test]
+async fn damaged_records_are_counted_and_not_in_the_way_of_the_others() {
+    let (remote, dir) = (Remote::new(Behaviour::Down), directory());
+    let run = open(CALM, &remote, dir.path(), &settings()).await;
+    let mut acknowledged = append_some(&run, 0..2).await;
+    run.log.close().await;
+    let files = fs::read_dir(dir.path()).expect("lists").map(|entry| entry.expect("is there").path());
+    let segments: Vec<_> = files.filter(|file| file.to_string_lossy().contains("segment-")).collect();
+    assert_eq!(segments.len(), 1);
+    let connection = rusqlite::Connection::open(&segments[0]).expect("opens");
+    // One in the middle, and the last one, behind which nothing comes.
+    let damage = "UPDATE \"records/webhooks/0\" SET body = x'00' WHERE offset IN (4, 9)";
+    assert_eq!(connection.execute(damage, []).expect("changes the file"), 2);
+    drop(connection);
+    assert!(acknowledged.remove(&(4, 0)) && acknowledged.remove(&(4, 1)));
+
+    remote.become_(Behaviour::Up);
+    let run = open(CALM, &remote, dir.path(), &settings()).await;
+    run.until_direct().await;
+    check(&remote, &acknowledged);
+    assert!((run.metric("heliometer_spool_damaged_total") - 2.0).abs() < 0.5);
+    run.log.close().await;
+}
+
+#[tokio::test]
 async fn a_full_spool_refuses_and_what_it_took_arrives() {
     let (remote, dir) = (Remote::new(Behaviour::Down), directory());
     let bounded = EventLogSettings { spool_max_disk_bytes: 512 * 1024, ..settings() };

@@ -98,7 +98,7 @@ impl EventLog for Remote {
         let behaviour = *self.behaviour.borrow();
         match behaviour {
             Behaviour::Up => Ok(self.take(record)),
-            Behaviour::FailEvery(n) if asked % n != 0 => Ok(self.take(record)),
+            Behaviour::FailEvery(n) if !asked.is_multiple_of(n) => Ok(self.take(record)),
             Behaviour::Down | Behaviour::FailEvery(_) => Err(EventLogError::Overloaded),
             Behaviour::Hang => {
                 self.late.lock().expect("no panic under the lock").push(record);
