@@ -22,27 +22,40 @@ use heliometer::{
     telemetry::Health,
 };
 use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
 
 const WRITERS: usize = 16;
 const RECORDS_PER_WRITER: usize = 150;
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// One broker at a time: two that start together want the same processors, and may want the same ports.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
 struct Broker {
     directory: TempDir,
     port: u16,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// A free port whose successor is free too, which the broker's controller takes. Below those that the kernel gives to
+/// outgoing connections: a broker that is away for a while must find it free when it comes back.
+fn free_port() -> u16 {
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let first = 20_000 + u16::try_from(std::process::id() % 5_000).expect("is below 5,000") * 2;
+    (first..32_000).step_by(2).find(|port| is_free(*port) && is_free(port + 1)).expect("two free ports")
 }
 
 impl Broker {
-    fn start() -> Self {
-        let broker = Self::that_is_away();
+    async fn start() -> Self {
+        let broker = Self::that_is_away().await;
         broker.start_it();
         broker
     }
 
     /// One that is not started yet.
-    fn that_is_away() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port();
-        Self { directory: TempDir::new().expect("a directory"), port }
+    async fn that_is_away() -> Self {
+        let turn = ONE_AT_A_TIME.lock().await;
+        Self { directory: TempDir::new().expect("a directory"), port: free_port(), _turn: turn }
     }
 
     fn start_it(&self) {
@@ -112,7 +125,7 @@ async fn read_all(subscription: &mut dyn Subscription, expected: usize) -> BTree
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_a_killed_broker() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let settings =
         EventLogSettings { brokers: vec![format!("127.0.0.1:{}", broker.port)], ..EventLogSettings::default() };
     let log = Arc::new(KafkaLog::connect(&settings, &prometheus::Registry::new()).expect("connects"));
@@ -152,7 +165,7 @@ async fn is_spooled(log: &SpooledLog, key: &str) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_sender_notices_that_the_broker_is_away_and_everything_arrives() {
     const EARLY: usize = 50;
-    let broker = Broker::that_is_away();
+    let broker = Broker::that_is_away().await;
     let settings = EventLogSettings {
         brokers: vec![format!("127.0.0.1:{}", broker.port)],
         spool_after_ms: 500,
