@@ -7,6 +7,7 @@ pub mod admin;
 pub mod alert;
 pub mod command;
 pub mod consumer;
+pub mod dead_letters;
 pub mod domain;
 pub mod event_log;
 pub mod fetch;

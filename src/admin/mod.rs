@@ -1,5 +1,7 @@
-//! The admin listener: metrics, health, and the live page. Loopback by default; it has no login.
+//! The admin listener: metrics, health, the live page, and dead letters. Loopback by default; reading needs no login.
 
+mod access;
+mod dead_letters;
 mod page;
 
 use std::{
@@ -10,18 +12,20 @@ use std::{
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use prometheus::{Encoder, Registry, TextEncoder};
 use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{settings::Settings, store::Reader, telemetry::Health};
+pub use access::AdminEndpoint;
+
+use crate::{dead_letters::DeadLetters, settings::Settings, store::Reader, telemetry::Health};
 
 /// Slow clients must not hold up the shutdown.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -37,6 +41,9 @@ pub enum AdminError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The files for commands beside it cannot be written.
+    #[error("cannot write admin-token and admin.json into the data directory: {0}")]
+    Access(std::io::Error),
 }
 
 /// A listener for people and Prometheus.
@@ -54,6 +61,8 @@ struct Admin {
     registry: Registry,
     /// Set once ClickHouse is up; until then the page says so.
     page: OnceLock<page::Source>,
+    /// Likewise.
+    control: OnceLock<dead_letters::Control>,
 }
 
 impl RunningAdmin {
@@ -62,8 +71,22 @@ impl RunningAdmin {
         drop(self.state.page.set(page::Source::new(reader)));
     }
 
+    /// Lets whoever can read the data directory replay and drop dead letters.
+    ///
+    /// # Errors
+    /// [`AdminError::Access`] when the token cannot be written there.
+    pub fn control(&self, settings: &Settings, dead_letters: DeadLetters) -> Result<(), AdminError> {
+        let access = access::Access::publish(&settings.data_dir, self.local_addr).map_err(AdminError::Access)?;
+        let control = dead_letters::Control { access, dead_letters: Arc::new(dead_letters) };
+        drop(self.state.control.set(control));
+        Ok(())
+    }
+
     /// Waits for the shutdown.
     pub async fn stopped(self) {
+        if let Some(control) = self.state.control.get() {
+            control.access.withdraw();
+        }
         if tokio::time::timeout(STOP_TIMEOUT, self.server).await.is_err() {
             tracing::debug!("a client of the admin listener was cut off at shutdown");
         }
@@ -84,13 +107,16 @@ pub async fn start(
     let listen_error = |source| AdminError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen_error)?;
     let local_addr = listener.local_addr().map_err(listen_error)?;
-    let state = Arc::new(Admin { health, registry, page: OnceLock::new() });
+    let state = Arc::new(Admin { health, registry, page: OnceLock::new(), control: OnceLock::new() });
     let router = Router::new()
         .route("/", get(live_page))
         .route("/style.css", get(style))
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
+        .route("/dead-letters/replay", post(dead_letters::replay))
+        .route("/dead-letters/drop", post(dead_letters::drop_letters))
+        .layer(DefaultBodyLimit::max(dead_letters::MAX_REQUEST_BYTES))
         .layer(middleware::from_fn(secure))
         .with_state(state.clone());
     let server = tokio::spawn(async move {

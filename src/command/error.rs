@@ -41,6 +41,12 @@ pub enum CommandError {
     /// A query could not be brought to ClickHouse.
     #[error("ClickHouse cannot be reached: {0}; is `heliometer serve` running?")]
     Unreachable(String),
+    /// Options that contradict each other.
+    #[error("{0}")]
+    Usage(String),
+    /// Dead letters could not be handled.
+    #[error("{0}")]
+    DeadLetters(String),
     /// A test event did not arrive.
     #[error("{0}")]
     Test(String),
@@ -51,7 +57,7 @@ impl CommandError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) => 2,
+            Self::Settings(_) | Self::Usage(_) => 2,
             Self::Service(error) => error.exit_code(),
             Self::Simulate(error) => error.exit_code(),
             _ => 1,

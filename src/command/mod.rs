@@ -2,6 +2,7 @@
 
 #![expect(clippy::doc_markdown, reason = "doc comments of arguments are help texts, shown as they are")]
 
+mod dead_letters;
 mod doctor;
 mod error;
 mod migrate;
@@ -55,6 +56,8 @@ enum Command {
     Simulate(Box<simulate::SimulateArgs>),
     /// Ask ClickHouse something, with the reader's rights.
     Sql(sql::SqlArgs),
+    /// Signed messages that could not be understood: list, replay or drop them.
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// The embedded engine's own process; `serve` starts it.
     #[command(hide = true)]
     Engine(child::ChildArguments),
@@ -93,6 +96,7 @@ impl CommandLine {
                 Command::SendTest(arguments) => send_test::run(arguments, &settings).await.map(|()| 0),
                 Command::Simulate(arguments) => Ok(simulate::run(*arguments, &settings.data_dir).await.map(|()| 0)?),
                 Command::Sql(arguments) => sql::run(arguments, &settings).await.map(|()| 0),
+                Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings).await.map(|()| 0),
                 Command::Doctor | Command::Engine(_) => Ok(0),
             }
         })

@@ -36,13 +36,18 @@ pub(super) async fn run(arguments: SqlArgs, settings: &Settings) -> Result<(), C
     } else {
         arguments.query
     };
+    ask_or_start(&query, &arguments.format, settings).await
+}
+
+/// Asks the ClickHouse that is there, or starts the embedded engine for the query.
+pub(super) async fn ask_or_start(query: &str, format: &str, settings: &Settings) -> Result<(), CommandError> {
     if let Some(reader) = Reader::beside(settings) {
-        return ask(&reader, &query, &arguments.format).await;
+        return ask(&reader, query, format).await;
     }
     let database =
         Database::open(settings, DatabaseOptions { program: &program()?, join_running: true }, &Health::default())
             .await?;
-    let result = ask(database.reader(), &query, &arguments.format).await;
+    let result = ask(database.reader(), query, format).await;
     database.close().await;
     result
 }

@@ -9,17 +9,22 @@
 //! Memory is bounded by `limits.max_in_flight_records` and `limits.max_in_flight_bytes`: past them the log is not
 //! read. When ClickHouse is away the batch is written again until it is back, and the log keeps the rest.
 
+mod backoff;
+mod dead_letter;
 mod decide;
 mod draft;
 mod error;
+mod guard;
 mod metrics;
 mod offsets;
+mod parts;
 mod task;
 
 pub use draft::{Draft, Judgement};
 pub use error::ConsumerError;
 pub use metrics::ConsumerMetrics;
-pub use task::{Consumer, ConsumerParts};
+pub use parts::ConsumerParts;
+pub use task::Consumer;
 
 /// The consumer group of the topic `webhooks`.
 pub const GROUP: &str = "heliometer";
@@ -28,4 +33,6 @@ pub const GROUP: &str = "heliometer";
 pub mod headers {
     /// The source whose secret signed the webhook.
     pub const SOURCE: &str = "source";
+    /// On a message that was replayed, which the ingress did not write: where it was kept as a dead letter.
+    pub const REPLAYED_FROM: &str = "replayed-from";
 }

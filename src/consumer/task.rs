@@ -6,66 +6,28 @@ use std::{
     time::Duration,
 };
 
-use clickhouse::Client;
 use tokio::{
-    sync::Notify,
     task::JoinSet,
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ConsumerError, ConsumerMetrics, Draft, GROUP, Judgement,
-    decide::{Decoded, Outcome, decide, decode, source_of},
+    ConsumerError, ConsumerParts, Draft, GROUP, backoff, dead_letter,
+    decide::{Decoded, Outcome, decide, decode},
+    guard::Guard,
+    headers,
     offsets::OffsetTracker,
 };
 use crate::{
-    domain::Clock,
-    event_log::{EventLog, Header, LogEvent, NewRecord, Offset, Partition, ReadLimits, Record, Subscription, Topic},
-    fetch::{FetchStatus, Fetcher},
-    payload::PayloadError,
-    store::{Batch, DeadLetterRow, LogPositionRow, RecentIds, RequestRow, StoreMetrics, write_batch, write_positions},
+    event_log::{LogEvent, Offset, Partition, ReadLimits, Record, Subscription, Topic},
+    fetch::FetchStatus,
+    store::{Batch, LogPositionRow, RecentIds, RequestRow, write_batch, write_positions},
 };
 
-const FIRST_BACKOFF: Duration = Duration::from_millis(250);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 const POSITIONS_EVERY: Duration = Duration::from_secs(1);
 /// Bounds one look at the log, so that the loop stays responsive.
 const READ_LIMITS: ReadLimits = ReadLimits { max_records: 2_000, max_bytes: 16 * 1024 * 1024 };
-
-/// What the consumer works with.
-pub struct ConsumerParts {
-    /// Where messages come from and dead letters go.
-    pub log: Arc<dyn EventLog>,
-    /// ClickHouse, with the database set.
-    pub client: Client,
-    /// One insert's or query's limit.
-    pub timeout: Duration,
-    /// Gets stored objects.
-    pub fetcher: Arc<Fetcher>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Notified after every insert.
-    pub inserted: Arc<Notify>,
-    /// What is inefficient.
-    pub judgement: Judgement,
-    /// Rows wait at most this long for their batch.
-    pub flush_interval: Duration,
-    /// A batch of this many messages is written at once.
-    pub flush_rows: usize,
-    /// Messages worked on at once.
-    pub max_in_flight_records: usize,
-    /// Bytes of messages worked on at once.
-    pub max_in_flight_bytes: usize,
-    /// Request ids remembered, over all partitions.
-    pub dedupe_max_ids: usize,
-    /// How long unfinished work is given at shutdown.
-    pub shutdown_timeout: Duration,
-    /// Its own metrics.
-    pub metrics: ConsumerMetrics,
-    /// The store's.
-    pub store_metrics: StoreMetrics,
-}
 
 /// One member of the consumer group.
 pub struct Consumer {
@@ -83,6 +45,7 @@ pub struct Consumer {
     in_flight_bytes: usize,
     unpriced_models: HashSet<String>,
     written_positions: Vec<LogPositionRow>,
+    guard: Guard,
 }
 
 struct PartitionState {
@@ -106,6 +69,7 @@ impl Consumer {
     pub async fn join(parts: ConsumerParts) -> Result<Self, ConsumerError> {
         let subscription = parts.log.subscribe(Topic::Webhooks, GROUP, READ_LIMITS).await?;
         Ok(Self {
+            guard: Guard::new(parts.dead_letter_window, parts.max_dead_letter_share_percent),
             parts: Arc::new(parts),
             subscription,
             partitions: HashMap::new(),
@@ -129,6 +93,7 @@ impl Consumer {
         let mut positions = tokio::time::interval(POSITIONS_EVERY);
         positions.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut deadline: Option<Instant> = None;
+        let mut failure: Option<ConsumerError> = None;
         loop {
             let is_stopping = deadline.is_some();
             if is_stopping && self.in_flight_records == 0 {
@@ -138,10 +103,16 @@ impl Consumer {
             let flush_at = self.flush_at();
             tokio::select! {
                 event = self.subscription.next(), if !is_stopping && self.has_room() => match event {
-                    Ok(event) => self.handle(event, &shutdown).await?,
+                    Ok(event) => {
+                        if let Err(error) = self.handle(event, &shutdown).await {
+                            // What was begun before it is finished and committed first.
+                            failure = Some(error);
+                            deadline = Some(Instant::now() + self.parts.shutdown_timeout);
+                        }
+                    }
                     Err(error) => {
                         tracing::error!(%error, "the event log cannot be read; trying again");
-                        tokio::time::sleep(FIRST_BACKOFF).await;
+                        tokio::time::sleep(backoff::FIRST).await;
                     }
                 },
                 Some(fetched) = self.fetches.join_next(), if !self.fetches.is_empty() => match fetched {
@@ -163,7 +134,7 @@ impl Consumer {
             }
         }
         self.report_positions().await;
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     fn has_room(&self) -> bool {
@@ -175,6 +146,9 @@ impl Consumer {
         match event {
             LogEvent::Assigned(partitions) => {
                 let max_ids = self.parts.dedupe_max_ids.div_ceil(self.partitions.len() + partitions.len());
+                if !self.guard.remember(&self.parts, &partitions, shutdown).await {
+                    return Ok(());
+                }
                 for partition in partitions {
                     let Some(ids) = self.load_ids(partition, max_ids, shutdown).await else { return Ok(()) };
                     self.parts.metrics.lag(partition, 0);
@@ -189,12 +163,17 @@ impl Consumer {
                     tracing::info!(partition = partition.0, "partition revoked");
                 }
             }
-            LogEvent::Records(partition, records) => self.process(partition, &records, shutdown).await,
+            LogEvent::Records(partition, records) => self.process(partition, &records, shutdown).await?,
         }
         Ok(())
     }
 
-    async fn process(&mut self, partition: Partition, records: &[Record], shutdown: &CancellationToken) {
+    async fn process(
+        &mut self,
+        partition: Partition,
+        records: &[Record],
+        shutdown: &CancellationToken,
+    ) -> Result<(), ConsumerError> {
         let decoded: Vec<Decoded> = records.iter().map(decode).collect();
         let requests: Vec<_> = decoded
             .iter()
@@ -204,16 +183,24 @@ impl Consumer {
             })
             .collect();
         if !self.look_up(partition, &requests, shutdown).await {
-            return;
+            return Ok(());
         }
         for (record, decoded) in records.iter().zip(decoded) {
             let message = InFlight { partition, offset: record.position.offset, size_bytes: record.size_bytes() };
-            let Some(state) = self.partitions.get_mut(&partition) else { return };
+            // Before the message is begun, so that no commit can pass it.
+            self.guard(record, &decoded)?;
+            let Some(state) = self.partitions.get_mut(&partition) else { return Ok(()) };
             state.offsets.start(message.offset);
             self.in_flight_records += 1;
             self.in_flight_bytes += message.size_bytes;
             match decoded {
-                Decoded::Unreadable(error) => self.dead_letter(record, &error, message, shutdown).await,
+                Decoded::Unreadable(error) => {
+                    let kept = dead_letter::keep(&self.parts, record, &error, shutdown).await;
+                    let Some((outcome, letter)) = kept else { return Ok(()) };
+                    self.batch.outcomes.push(outcome);
+                    self.batch.dead_letters.push(letter);
+                    self.batched(message);
+                }
                 Decoded::Call(draft) => match decide(&draft, &mut state.ids) {
                     Outcome::Duplicate => {
                         let row = Outcome::Duplicate.row(record.position, draft.source(), record.timestamp);
@@ -229,6 +216,30 @@ impl Consumer {
             }
         }
         self.parts.metrics.in_flight(self.in_flight_records, self.in_flight_bytes);
+        Ok(())
+    }
+
+    /// Refuses the message that would make too many dead letters of the last ones.
+    fn guard(&mut self, record: &Record, decoded: &Decoded) -> Result<(), ConsumerError> {
+        // Someone has asked for these, and they are dead letters already.
+        if record.header(headers::REPLAYED_FROM).is_some() {
+            return Ok(());
+        }
+        match decoded {
+            Decoded::Call(_) => self.guard.understood(),
+            Decoded::Unreadable(error) => {
+                if !self.guard.allows_dead_letter() {
+                    return Err(ConsumerError::TooManyDeadLetters {
+                        partition: record.position.partition.0,
+                        offset: record.position.offset.0,
+                        reason: error.label(),
+                        max_share_percent: self.parts.max_dead_letter_share_percent,
+                        window: self.parts.dead_letter_window,
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Starts the fetch, or makes the row at once where there is nothing to fetch.
@@ -262,60 +273,6 @@ impl Consumer {
         self.batch_started.get_or_insert_with(Instant::now);
     }
 
-    /// Keeps the message in the topic `dead-letter`, then gives it its outcome. While the log does not take it, the
-    /// message stays unfinished; giving up would lose it.
-    async fn dead_letter(
-        &mut self,
-        record: &Record,
-        error: &PayloadError,
-        message: InFlight,
-        shutdown: &CancellationToken,
-    ) {
-        let source = source_of(record);
-        let reason = error.label();
-        let header = |name: &str, value: String| Header { name: name.to_owned(), value: value.into() };
-        let letter = NewRecord {
-            key: record.key.clone(),
-            body: record.body.clone(),
-            timestamp: record.timestamp,
-            headers: vec![
-                header(super::headers::SOURCE, source.to_string()),
-                header("reason", reason.to_owned()),
-                header("origin", format!("webhooks/{}/{}", record.position.partition.0, record.position.offset.0)),
-            ],
-        };
-        let mut backoff = FIRST_BACKOFF;
-        let kept = loop {
-            match self.parts.log.append(Topic::DeadLetter, letter.clone()).await {
-                Ok(position) => break position,
-                Err(error) => tracing::error!(%error, "a dead letter could not be kept; trying again"),
-            }
-            if !wait(&mut backoff, shutdown).await {
-                return;
-            }
-        };
-        let outcome = Outcome::DeadLetter { reason };
-        tracing::warn!(
-            %source, reason, detail = %error, partition = record.position.partition.0, offset = record.position.offset.0,
-            "a signed message could not be understood; kept as a dead letter"
-        );
-        self.parts.metrics.decided(outcome.as_str(), reason);
-        self.batch.outcomes.push(outcome.row(record.position, &source, record.timestamp));
-        self.batch.dead_letters.push(DeadLetterRow {
-            log_partition: record.position.partition.0,
-            log_offset: record.position.offset.0,
-            received_at: record.timestamp.0,
-            at: self.parts.clock.now().0,
-            source: source.into(),
-            reason: reason.to_owned(),
-            detail: error.to_string(),
-            body_bytes: record.body.len() as u64,
-            dead_letter_partition: kept.partition.0,
-            dead_letter_offset: kept.offset.0,
-        });
-        self.batched(message);
-    }
-
     fn flush_at(&self) -> Option<Instant> {
         self.batch_started.filter(|_| self.writing.is_empty()).map(|started| started + self.parts.flush_interval)
     }
@@ -332,12 +289,12 @@ impl Consumer {
         let parts = self.parts.clone();
         // Dropped with the set at shutdown: an insert that then still ends is repeated by redelivery.
         self.writing.spawn(async move {
-            let mut backoff = FIRST_BACKOFF;
+            let mut pause = backoff::FIRST;
             while let Err(error) = write_batch(&parts.client, parts.timeout, &batch, &parts.store_metrics).await {
                 parts.store_metrics.insert_failed(&error);
                 tracing::warn!(%error, messages = messages.len(), "a batch could not be written; trying again");
-                tokio::time::sleep(backoff).await;
-                backoff = (backoff * 2).min(LONGEST_BACKOFF);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(backoff::LONGEST);
             }
             let now = parts.clock.now();
             for row in &batch.outcomes {
@@ -407,13 +364,13 @@ impl Consumer {
 
     /// `None` at shutdown.
     async fn load_ids(&self, partition: Partition, max_ids: usize, shutdown: &CancellationToken) -> Option<RecentIds> {
-        let mut backoff = FIRST_BACKOFF;
+        let mut pause = backoff::FIRST;
         loop {
             match RecentIds::load(&self.parts.client, self.parts.timeout, partition, max_ids).await {
                 Ok(ids) => return Some(ids),
                 Err(error) => tracing::warn!(%error, "recent request ids could not be loaded; trying again"),
             }
-            if !wait(&mut backoff, shutdown).await {
+            if !backoff::wait(&mut pause, shutdown).await {
                 return None;
             }
         }
@@ -427,26 +384,15 @@ impl Consumer {
         shutdown: &CancellationToken,
     ) -> bool {
         let Some(state) = self.partitions.get_mut(&partition) else { return false };
-        let mut backoff = FIRST_BACKOFF;
+        let mut pause = backoff::FIRST;
         loop {
             match state.ids.look_up(&self.parts.client, self.parts.timeout, requests).await {
                 Ok(()) => return true,
                 Err(error) => tracing::warn!(%error, "request ids could not be looked up; trying again"),
             }
-            if !wait(&mut backoff, shutdown).await {
+            if !backoff::wait(&mut pause, shutdown).await {
                 return false;
             }
-        }
-    }
-}
-
-/// Sleeps for the backoff and doubles it; `false` when it is time to stop.
-async fn wait(backoff: &mut Duration, shutdown: &CancellationToken) -> bool {
-    tokio::select! {
-        () = shutdown.cancelled() => false,
-        () = tokio::time::sleep(*backoff) => {
-            *backoff = (*backoff * 2).min(LONGEST_BACKOFF);
-            true
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     admin,
     alert::Alerter,
     consumer::{Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement},
+    dead_letters::DeadLetters,
     domain::{Clock, SystemClock},
     event_log::{EmbeddedLog, EventLog, KafkaLog, PatientLog, SpooledLog},
     fetch::{FetchMetrics, Fetcher},
@@ -113,6 +114,8 @@ impl Service {
         if self.settings.clickhouse.migrate_on_start {
             migrate(&client, clock.as_ref()).await?;
         }
+        self.admin
+            .control(&self.settings, DeadLetters::new(self.log.clone(), client.clone(), timeout, clock.clone()))?;
         let store_metrics = StoreMetrics::new(registry)?;
         let inserted = Arc::new(Notify::new());
         if roles.has(Role::Consumer) {
@@ -153,6 +156,8 @@ impl Service {
             max_in_flight_records: settings.limits.max_in_flight_records,
             max_in_flight_bytes: settings.limits.max_in_flight_bytes,
             dedupe_max_ids: settings.limits.dedupe_max_ids,
+            dead_letter_window: settings.limits.dead_letter_window,
+            max_dead_letter_share_percent: settings.limits.max_dead_letter_share_percent,
             shutdown_timeout: Duration::from_millis(settings.limits.shutdown_timeout_ms),
             metrics: ConsumerMetrics::new(registry)?,
             store_metrics: store_metrics.clone(),

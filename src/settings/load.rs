@@ -99,7 +99,7 @@ impl Settings {
                 });
             }
         }
-        let at_least_one: [(&str, u64); 9] = [
+        let at_least_one: [(&str, u64); 10] = [
             ("event_log.partitions", self.event_log.partitions.into()),
             ("ingress.max_body_bytes", self.ingress.max_body_bytes as u64),
             ("ingress.max_connections", self.ingress.max_connections as u64),
@@ -108,6 +108,7 @@ impl Settings {
             ("rate_limit.failed_signatures_per_15_minutes", self.rate_limit.failed_signatures_per_15_minutes.into()),
             ("clickhouse.flush_rows", self.clickhouse.flush_rows as u64),
             ("fetch.max_concurrent", self.fetch.max_concurrent as u64),
+            ("limits.dead_letter_window", self.limits.dead_letter_window as u64),
             ("fetch.max_attempts", self.fetch.max_attempts.into()),
         ];
         for (key, value) in at_least_one {
@@ -116,6 +117,20 @@ impl Settings {
                     place: "settings".to_owned(),
                     key: key.to_owned(),
                     message: "must be at least 1".to_owned(),
+                });
+            }
+        }
+        let at_most: [(&str, u64, u64); 2] = [
+            ("limits.max_dead_letter_share_percent", self.limits.max_dead_letter_share_percent.into(), 100),
+            // One byte each.
+            ("limits.dead_letter_window", self.limits.dead_letter_window as u64, 1_000_000),
+        ];
+        for (key, value, most) in at_most {
+            if value > most {
+                return Err(SettingsError::Value {
+                    place: "settings".to_owned(),
+                    key: key.to_owned(),
+                    message: format!("must be at most {most}"),
                 });
             }
         }

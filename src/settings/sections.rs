@@ -321,6 +321,11 @@ pub struct LimitSettings {
     pub dedupe_max_ids: usize,
     /// A request is inefficient when prompt tokens / completion tokens is above this.
     pub max_token_ratio: f64,
+    /// When more of the last [`Self::dead_letter_window`] messages than this would become dead letters, in percent, the
+    /// consumer stops before the topic is emptied into them; 100 never stops it.
+    pub max_dead_letter_share_percent: u8,
+    /// How many of the last messages are looked at for that; of fewer, any share passes.
+    pub dead_letter_window: usize,
     /// At shutdown, unfinished work is given this long.
     pub shutdown_timeout_ms: u64,
 }
@@ -332,6 +337,8 @@ impl Default for LimitSettings {
             max_in_flight_bytes: 256 * 1024 * 1024,
             dedupe_max_ids: 2_000_000,
             max_token_ratio: 10.0,
+            max_dead_letter_share_percent: 50,
+            dead_letter_window: 200,
             shutdown_timeout_ms: 20_000,
         }
     }

@@ -27,11 +27,12 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [Migration; 4] = migrations! {
+const MIGRATIONS: [Migration; 5] = migrations! {
     1 => "0001_requests.sql",
     2 => "0002_outcomes.sql",
     3 => "0003_rollups.sql",
     4 => "0004_alerts.sql",
+    5 => "0005_dead_letters.sql",
 };
 
 const CREATE_RECORD: &str = "

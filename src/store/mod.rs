@@ -4,6 +4,7 @@
 //! rollups. So a crash anywhere is answered by doing it again.
 
 mod client;
+mod dead_letters;
 pub mod engine;
 mod error;
 mod ids;
@@ -14,10 +15,11 @@ mod rows;
 mod writer;
 
 pub use client::{Database, DatabaseOptions, Reader};
+pub use dead_letters::{PendingDeadLetter, RecentOutcome, pending_dead_letters, recent_outcomes};
 pub use error::StoreError;
 pub use ids::{FirstSeen, RecentIds};
 pub use metrics::StoreMetrics;
 pub use migrations::{AppliedMigration, migrate, pending};
 pub use rollup::Rollups;
-pub use rows::{DeadLetterRow, LogPositionRow, OutcomeRow, RequestRow};
-pub use writer::{Batch, write_batch, write_positions};
+pub use rows::{DeadLetterHandlingRow, DeadLetterRow, LogPositionRow, OutcomeRow, RequestRow};
+pub use writer::{Batch, write_batch, write_handlings, write_positions};

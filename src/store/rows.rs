@@ -65,6 +65,16 @@ pub struct DeadLetterRow {
     pub dead_letter_offset: u64,
 }
 
+/// `dead_letter_handlings`
+#[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct DeadLetterHandlingRow {
+    pub log_partition: u16,
+    pub log_offset: u64,
+    pub state: String,
+    pub replayed_as: String,
+    pub at: i64,
+}
+
 /// `log_positions`
 #[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
 pub struct LogPositionRow {

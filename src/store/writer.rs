@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use clickhouse::{Client, RowOwned, RowWrite};
 
-use super::{DeadLetterRow, LogPositionRow, OutcomeRow, RequestRow, StoreError, StoreMetrics, client::bounded};
+use super::{
+    DeadLetterHandlingRow, DeadLetterRow, LogPositionRow, OutcomeRow, RequestRow, StoreError, StoreMetrics,
+    client::bounded,
+};
 
 /// Everything that one flush writes.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +56,18 @@ pub async fn write_positions(
     positions: &[LogPositionRow],
 ) -> Result<(), StoreError> {
     insert(client, timeout, "log_positions", positions).await
+}
+
+/// Records what was done with dead letters.
+///
+/// # Errors
+/// [`StoreError`] when it is not known to be written; writing it again is harmless.
+pub async fn write_handlings(
+    client: &Client,
+    timeout: Duration,
+    handlings: &[DeadLetterHandlingRow],
+) -> Result<(), StoreError> {
+    insert(client, timeout, "dead_letter_handlings", handlings).await
 }
 
 async fn insert<R>(client: &Client, timeout: Duration, table: &'static str, rows: &[R]) -> Result<(), StoreError>

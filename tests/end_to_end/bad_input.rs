@@ -15,6 +15,8 @@ async fn server() -> Server {
     let options = Options::default()
         .with("HELIOMETER__INGRESS__MAX_BODY_BYTES", LIMIT_BYTES)
         .with("HELIOMETER__INGRESS__BODY_TIMEOUT_MS", 800)
+        // Nearly everything here is bad on purpose.
+        .with("HELIOMETER__LIMITS__MAX_DEAD_LETTER_SHARE_PERCENT", 100)
         .with("HELIOMETER__RATE_LIMIT__FAILED_SIGNATURES_PER_15_MINUTES", 1_000_000);
     tokio::task::spawn_blocking(|| Server::start(options)).await.expect("a server")
 }

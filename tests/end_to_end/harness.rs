@@ -177,9 +177,19 @@ impl Server {
     }
 
     fn end(&mut self, signal: Signal) -> ExitStatus {
+        send_signal(self.pid(), signal);
+        self.ended()
+    }
+
+    /// Waits for a server that ends by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let mut running = self.process.take().expect("the server runs");
-        send_signal(running.child.id(), signal);
         wait_until("the server to end", || running.child.try_wait().expect("wait"))
+    }
+
+    /// Another value from the next start on.
+    pub(crate) fn set(&mut self, key: &str, value: impl std::fmt::Display) {
+        self.options.settings.push((key.to_owned(), value.to_string()));
     }
 
     pub(crate) fn log(&self) -> String {

@@ -11,6 +11,7 @@
 mod alerts;
 mod bad_input;
 mod commands;
+mod dead_letters;
 mod exactness;
 mod harness;
 mod restarts;
