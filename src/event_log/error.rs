@@ -30,7 +30,10 @@ pub enum EventLogError {
     #[error("the event log is closed")]
     Closed,
     /// The disk is full or past its bound.
-    #[error("the event log at {path} has no room left: free disk space or raise event_log.max_disk_bytes")]
+    #[error(
+        "the event log at {path} has no room left: free disk space or raise event_log.max_disk_bytes (of the \
+         spool: event_log.spool_max_disk_bytes)"
+    )]
     DiskFull {
         /// Where the log lives.
         path: PathBuf,

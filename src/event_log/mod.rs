@@ -13,15 +13,20 @@ use bytes::Bytes;
 
 use crate::domain::UtcMillis;
 
+mod backoff;
 #[cfg(test)]
 mod conformance;
 mod embedded;
 mod error;
 mod kafka;
+mod patient;
+mod spool;
 
 pub use embedded::EmbeddedLog;
 pub use error::EventLogError;
 pub use kafka::KafkaLog;
+pub use patient::PatientLog;
+pub use spool::{SPOOL_PARTITION, SpooledLog};
 
 /// The streams of records that Heliometer keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -22,7 +22,7 @@ use crate::{
     consumer::{Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement},
     dead_letters::DeadLetters,
     domain::{Clock, SystemClock},
-    event_log::{EmbeddedLog, EventLog, KafkaLog},
+    event_log::{EmbeddedLog, EventLog, KafkaLog, PatientLog, SpooledLog},
     fetch::{FetchMetrics, Fetcher},
     ingress::{self, RunningIngress},
     settings::Settings,
@@ -68,7 +68,7 @@ impl Service {
         let (health, registry, stages) = (Health::default(), Registry::new(), Stages::default());
         std::fs::create_dir_all(&*settings.data_dir)
             .map_err(|source| ServiceError::DataDir { path: settings.data_dir.to_path_buf(), source })?;
-        let log = open_log(&settings, &registry)?;
+        let log = open_log(&settings, roles, clock.clone(), &health, &registry).await?;
 
         let ingress = if roles.has(Role::Ingress) {
             settings.require_sources()?;
@@ -269,11 +269,24 @@ fn report(result: Result<(), tokio::task::JoinError>, what: &str) {
     }
 }
 
-fn open_log(settings: &Settings, registry: &Registry) -> Result<Arc<dyn EventLog>, ServiceError> {
-    if !settings.event_log.brokers.is_empty() {
-        return Ok(Arc::new(KafkaLog::connect(&settings.event_log, registry)?));
+/// Kafka when there are brokers, with a spool where webhooks are taken; otherwise the embedded log.
+async fn open_log(
+    settings: &Settings,
+    roles: Roles,
+    clock: Arc<dyn Clock>,
+    health: &Health,
+    registry: &Registry,
+) -> Result<Arc<dyn EventLog>, ServiceError> {
+    let log = &settings.event_log;
+    if log.brokers.is_empty() {
+        return Ok(Arc::new(EmbeddedLog::open(&settings.data_dir.join("event_log"), log, registry)?));
     }
-    Ok(Arc::new(EmbeddedLog::open(&settings.data_dir.join("event_log"), &settings.event_log, registry)?))
+    let kafka: Arc<dyn EventLog> = Arc::new(PatientLog::new(Arc::new(KafkaLog::connect(log, registry)?)));
+    if !roles.has(Role::Ingress) {
+        return Ok(kafka);
+    }
+    let spool = settings.data_dir.join("spool");
+    Ok(Arc::new(SpooledLog::open(kafka, &spool, log, clock, health.clone(), registry).await?))
 }
 
 /// The embedded engine starts or it does not; a server may only be away for a while, and webhooks are safe meanwhile.

@@ -28,6 +28,11 @@ pub struct EventLogSettings {
     pub replication_factor: i32,
     /// Kafka: a record that is not acknowledged within this is given up; keep it below `ingress.append_timeout_ms`.
     pub delivery_timeout_ms: u64,
+    /// Kafka: a webhook that is not acknowledged within this goes to the spool on this machine's disk; keep it well
+    /// below `ingress.append_timeout_ms`.
+    pub spool_after_ms: u64,
+    /// Kafka: the spool refuses webhooks (503) past this size on disk.
+    pub spool_max_disk_bytes: u64,
     /// Kafka: a name of this process that survives its restart (static membership), so that a restart within the
     /// session timeout moves no partitions. Each process needs its own.
     pub instance_id: Option<String>,
@@ -58,6 +63,8 @@ impl Default for EventLogSettings {
             topic_prefix: "heliometer.".to_owned(),
             replication_factor: -1,
             delivery_timeout_ms: 8_000,
+            spool_after_ms: 2_000,
+            spool_max_disk_bytes: 16 * 1024 * 1024 * 1024,
             instance_id: None,
             security_protocol: SecurityProtocol::Plaintext,
             sasl_mechanism: None,

@@ -13,32 +13,58 @@ use std::{
 
 use bytes::Bytes;
 use heliometer::{
-    domain::UtcMillis,
-    event_log::{EventLog, KafkaLog, LogEvent, NewRecord, ReadLimits, Subscription, Topic},
+    domain::{SystemClock, UtcMillis},
+    event_log::{
+        EventLog, KafkaLog, LogEvent, NewRecord, PatientLog, ReadLimits, SPOOL_PARTITION, SpooledLog, Subscription,
+        Topic,
+    },
     settings::EventLogSettings,
+    telemetry::Health,
 };
 use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
 
 const WRITERS: usize = 16;
 const RECORDS_PER_WRITER: usize = 150;
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// One broker at a time: two that start together want the same processors, and may want the same ports.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
 struct Broker {
     directory: TempDir,
     port: u16,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// A free port whose successor is free too, which the broker's controller takes. Below those that the kernel gives to
+/// outgoing connections: a broker that is away for a while must find it free when it comes back.
+fn free_port() -> u16 {
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let first = 20_000 + u16::try_from(std::process::id() % 5_000).expect("is below 5,000") * 2;
+    (first..32_000).step_by(2).find(|port| is_free(*port) && is_free(port + 1)).expect("two free ports")
 }
 
 impl Broker {
-    fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port();
-        let broker = Self { directory: TempDir::new().expect("a directory"), port };
-        broker.script(&["start", &port.to_string()]);
+    async fn start() -> Self {
+        let broker = Self::that_is_away().await;
+        broker.start_it();
         broker
+    }
+
+    /// One that is not started yet.
+    async fn that_is_away() -> Self {
+        let turn = ONE_AT_A_TIME.lock().await;
+        Self { directory: TempDir::new().expect("a directory"), port: free_port(), _turn: turn }
+    }
+
+    fn start_it(&self) {
+        self.script(&["start", &self.port.to_string()]);
     }
 
     fn kill_and_start_again(&self) {
         self.script(&["kill"]);
-        self.script(&["start", &self.port.to_string()]);
+        self.start_it();
     }
 
     fn script(&self, arguments: &[&str]) {
@@ -56,17 +82,20 @@ impl Drop for Broker {
     }
 }
 
+fn record(key: &str) -> NewRecord {
+    NewRecord {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        body: Bytes::from(vec![b'x'; 2000]),
+        timestamp: UtcMillis(1_757_346_297_250),
+        headers: Vec::new(),
+    }
+}
+
 /// Appends until it is acknowledged, as a sender that tries again would.
 async fn append(log: &KafkaLog, key: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let record = NewRecord {
-            key: Bytes::copy_from_slice(key.as_bytes()),
-            body: Bytes::from(vec![b'x'; 2000]),
-            timestamp: UtcMillis(1_757_346_297_250),
-            headers: Vec::new(),
-        };
-        match log.append(Topic::Webhooks, record).await {
+        match log.append(Topic::Webhooks, record(key)).await {
             Ok(_) => return,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
@@ -96,7 +125,7 @@ async fn read_all(subscription: &mut dyn Subscription, expected: usize) -> BTree
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_a_killed_broker() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let settings =
         EventLogSettings { brokers: vec![format!("127.0.0.1:{}", broker.port)], ..EventLogSettings::default() };
     let log = Arc::new(KafkaLog::connect(&settings, &prometheus::Registry::new()).expect("connects"));
@@ -124,5 +153,70 @@ async fn what_was_acknowledged_survives_a_killed_broker() {
         writer.await.expect("every record is acknowledged in the end");
     }
     assert_eq!(reader.await.expect("reads on").len(), WRITERS * RECORDS_PER_WRITER);
+    log.close().await;
+}
+
+/// Appends once, as Helicone does, which never tries again; whether it went to the spool.
+async fn is_spooled(log: &SpooledLog, key: &str) -> bool {
+    let position = log.append(Topic::Webhooks, record(key)).await.expect("the spool takes what Kafka does not");
+    position.partition == SPOOL_PARTITION
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_sender_notices_that_the_broker_is_away_and_everything_arrives() {
+    const EARLY: usize = 50;
+    let broker = Broker::that_is_away().await;
+    let settings = EventLogSettings {
+        brokers: vec![format!("127.0.0.1:{}", broker.port)],
+        spool_after_ms: 500,
+        ..EventLogSettings::default()
+    };
+    let (spool, registry) = (TempDir::new().expect("a directory"), prometheus::Registry::new());
+    let kafka = KafkaLog::connect(&settings, &registry).expect("connects in the background");
+    let remote = Arc::new(PatientLog::new(Arc::new(kafka)));
+    let (clock, health) = (Arc::new(SystemClock), Health::default());
+    let log = SpooledLog::open(remote, spool.path(), &settings, clock, health.clone(), &registry).await.expect("opens");
+    let log = Arc::new(log);
+    let limits = ReadLimits { max_records: 100, max_bytes: 1 << 20 };
+    let mut subscription = log.subscribe(Topic::Webhooks, "consumer", limits).await.expect("waits for the broker");
+    let reader = tokio::spawn(async move { read_all(&mut *subscription, EARLY + WRITERS * RECORDS_PER_WRITER).await });
+
+    for n in 0..EARLY {
+        assert!(is_spooled(&log, &format!("early-{n}")).await, "the broker is away");
+    }
+    assert!(!health.snapshot().0, "it is told that the broker is away");
+    let start = tokio::task::spawn_blocking(move || {
+        broker.start_it();
+        broker
+    });
+    let broker = start.await.expect("the broker starts");
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let log = Arc::clone(&log);
+            tokio::spawn(async move {
+                for n in 0..RECORDS_PER_WRITER {
+                    is_spooled(&log, &format!("{writer}-{n}")).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            })
+        })
+        .collect();
+    let restart = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        broker.kill_and_start_again();
+        broker
+    });
+    let _broker = restart.await.expect("the broker comes back");
+    for writer in writers {
+        writer.await.expect("every record is acknowledged at once");
+    }
+    assert_eq!(reader.await.expect("reads on").len(), EARLY + WRITERS * RECORDS_PER_WRITER);
+
+    // And then Kafka takes them directly again.
+    let deadline = Instant::now() + PATIENCE;
+    while !health.snapshot().0 {
+        assert!(Instant::now() < deadline, "the spool is not drained");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     log.close().await;
 }

@@ -156,6 +156,11 @@ impl EmbeddedLog {
         })
     }
 
+    /// Bytes of all segments on disk.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.shared.look(shared::View::disk_bytes)
+    }
+
     async fn enqueue(&self, topic: Topic, record: NewRecord) -> Result<Position, EventLogError> {
         let size_bytes = record::size_bytes(&record);
         if size_bytes > self.max_record_bytes {
