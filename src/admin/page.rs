@@ -291,6 +291,7 @@ fn parts(health: &Health) -> Markup {
                     (part) " "
                     @match state {
                         PartState::Ready => span .success { "ready" },
+                        PartState::Degraded(reason) => span .pending { (reason) },
                         PartState::NotReady(reason) => span .error { (reason) },
                     }
                 }

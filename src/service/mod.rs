@@ -193,7 +193,7 @@ impl Service {
             match self.next_failure().await {
                 ServiceError::Consumer(error @ ConsumerError::TooManyDeadLetters { .. }) if self.ingress.is_some() => {
                     tracing::error!(%error, "the consumer has stopped; webhooks are still taken");
-                    self.health.not_ready("consumer", error.to_string());
+                    self.health.degraded("consumer", error.to_string());
                 }
                 error => return error,
             }

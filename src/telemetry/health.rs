@@ -13,6 +13,8 @@ use serde::Serialize;
 pub enum PartState {
     /// Works.
     Ready,
+    /// Does its work, but somebody should look, and why. For people; never holds a secret.
+    Degraded(String),
     /// Does not work (yet), and why. For people; never holds a secret.
     NotReady(String),
 }
@@ -37,10 +39,16 @@ impl Health {
         self.set(part, PartState::NotReady(reason.into()));
     }
 
-    /// All parts, and whether all of them are ready.
+    /// Reports one part as working with a fault that others make up for. The process stays ready: a load balancer that
+    /// turned webhooks away for it would lose them, since their sender does not try again.
+    pub fn degraded(&self, part: &'static str, reason: impl Into<String>) {
+        self.set(part, PartState::Degraded(reason.into()));
+    }
+
+    /// All parts, and whether none of them is [`PartState::NotReady`].
     #[must_use]
     pub fn snapshot(&self) -> (bool, BTreeMap<&'static str, PartState>) {
         let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        (parts.values().all(|state| *state == PartState::Ready), parts)
+        (!parts.values().any(|state| matches!(state, PartState::NotReady(_))), parts)
     }
 }

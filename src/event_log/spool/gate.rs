@@ -53,7 +53,7 @@ impl Gate {
     pub(super) fn new(drained: Offset, end: Offset, oldest: Option<UtcMillis>, health: Health) -> Self {
         let is_spooling = drained < end;
         if is_spooling {
-            health.not_ready(HEALTH_PART, "webhooks of an earlier run are being sent from the spool");
+            health.degraded(HEALTH_PART, "webhooks of an earlier run are being sent from the spool");
         } else {
             health.ready(HEALTH_PART);
         }
@@ -139,7 +139,7 @@ impl Gate {
     }
 
     fn tell(&self, reason: &str) {
-        self.health.not_ready(HEALTH_PART, format!("webhooks go to the spool: {reason}"));
+        self.health.degraded(HEALTH_PART, format!("webhooks go to the spool: {reason}"));
     }
 
     fn settle(&self, state: &mut State) {

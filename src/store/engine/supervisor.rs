@@ -249,7 +249,7 @@ async fn supervise(
             () = stop.cancelled() => break,
             reason = watch(&mut child.process, endpoint) => {
                 tracing::error!(reason, last_words = launcher.last_words(), "the embedded ClickHouse is down; restarting it");
-                health.not_ready("clickhouse", reason);
+                health.degraded("clickhouse", reason);
             }
         }
         child.stop().await;

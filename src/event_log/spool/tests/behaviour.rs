@@ -52,7 +52,7 @@ async fn what_comes_while_the_remote_is_away_arrives_as_it_was() {
     let position = run.log.append(Topic::Webhooks, written.clone()).await.expect("the spool takes it");
     assert_eq!(position.partition, SPOOL_PARTITION);
     assert_eq!(run.log.read(position).await.expect("reads").expect("is there").body, written.body);
-    assert!(matches!(kafka(&run.health), PartState::NotReady(_)));
+    assert!(matches!(kafka(&run.health), PartState::Degraded(_)));
     run.clock.set(written.timestamp.plus(std::time::Duration::from_secs(90)));
     assert!((run.metric("heliometer_spool_records") - 1.0).abs() < 0.5);
     assert!((run.metric("heliometer_spool_oldest_age_seconds") - 90.0).abs() < 0.01);
@@ -109,7 +109,7 @@ async fn a_closed_spool_is_drained_by_the_next_run_before_anything_else() {
     assert!(matches!(run.append("0", "0/99").await, Err(EventLogError::Closed)));
 
     let run = open(CALM, &remote, dir.path(), &settings()).await;
-    assert!(matches!(kafka(&run.health), PartState::NotReady(_)));
+    assert!(matches!(kafka(&run.health), PartState::Degraded(_)));
     assert!((run.metric("heliometer_spool_records") - 150.0).abs() < 0.5);
     remote.become_(Behaviour::Up);
     acknowledged.append(&mut append_some(&run, 30..40).await);
