@@ -21,6 +21,9 @@ pub enum StoreError {
         /// How long it was given.
         seconds: u64,
     },
+    /// Another process leads now.
+    #[error("another process keeps the rollups and sends the alerts of this database now")]
+    Deposed,
     /// The embedded engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -54,6 +57,7 @@ impl StoreError {
         match self {
             Self::ClickHouse { .. } => "clickhouse",
             Self::Timeout { .. } => "timeout",
+            Self::Deposed => "deposed",
             Self::Engine(_) => "engine",
             Self::ChangedMigration { .. } | Self::NewerDatabase { .. } => "migration",
         }

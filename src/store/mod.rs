@@ -11,6 +11,7 @@ mod metrics;
 mod migrations;
 mod rollup;
 mod rows;
+mod term;
 mod writer;
 
 pub use client::{Database, DatabaseOptions, Reader};
@@ -20,4 +21,5 @@ pub use metrics::StoreMetrics;
 pub use migrations::{AppliedMigration, migrate, pending};
 pub use rollup::Rollups;
 pub use rows::{DeadLetterRow, LogPositionRow, OutcomeRow, RequestRow};
+pub use term::Term;
 pub use writer::{Batch, write_batch, write_positions};

@@ -8,7 +8,7 @@ use std::{
 
 use axum::{Router, routing::post};
 use heliometer::{
-    alert::{Alerter, DeliveryPolicy, Rule},
+    alert::{AlertMetrics, Alerter, DeliveryPolicy, Rule},
     domain::{Clock, Secret, SystemClock, UtcMillis},
     settings::{AlertSettings, NotifierSettings, Settings},
     store::{Batch, Database, DatabaseOptions, RequestRow, Rollups, StoreMetrics, migrate, write_batch},
@@ -108,7 +108,8 @@ impl World {
         let notifiers = NotifierSettings { slack_webhook_url, ..NotifierSettings::default() };
         let policy = DeliveryPolicy { min_interval: Duration::from_millis(10), ..DeliveryPolicy::default() };
         let client = self.database.client();
-        let alerter = Alerter::new(client, &settings, &notifiers, Arc::new(SystemClock), &Registry::new())
+        let metrics = AlertMetrics::new(&Registry::new()).expect("metrics");
+        let alerter = Alerter::new(client, &settings, &notifiers, Arc::new(SystemClock), metrics)
             .expect("an alerter")
             .with_policy(policy);
         let stop = CancellationToken::new();
