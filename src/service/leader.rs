@@ -2,8 +2,8 @@
 //!
 //! Whoever has partition 0 of the topic `control` in the consumer group `leader` leads; nothing is ever written there.
 //! With the embedded log that is this process, at once. With Kafka it is one of all that share the brokers and the
-//! `event_log.topic_prefix`; when it stops another one leads within a second, and when it dies, after the session timeout
-//! (10 s, or 45 s with `event_log.instance_id`).
+//! `event_log.topic_prefix`. When it stops another one leads within seconds, when it dies after the session timeout (10 s;
+//! 45 s with `event_log.instance_id`, then also when it stops).
 //!
 //! Losing the partition ends the work, and it has ended before the next event is asked for. Kafka may nevertheless have
 //! given the partition to another one already: the client's own thread answers the group, so that a busy process keeps
@@ -64,7 +64,7 @@ pub(super) struct Leader<W> {
     log: Arc<dyn EventLog>,
     work: W,
     health: Health,
-    is_leader: IntGauge,
+    leads: IntGauge,
     stop: CancellationToken,
 }
 
@@ -80,13 +80,13 @@ impl<W: Work> Leader<W> {
         registry: &Registry,
         stop: CancellationToken,
     ) -> Result<Self, prometheus::Error> {
-        let is_leader = IntGauge::new(
+        let leads = IntGauge::new(
             "heliometer_is_leader",
             "1 in the process that keeps the rollups and sends the alerts, 0 in those that stand by.",
         )?;
-        registry.register(Box::new(is_leader.clone()))?;
+        registry.register(Box::new(leads.clone()))?;
         health.not_ready(PART, "joining the group");
-        Ok(Self { log, work, health, is_leader, stop })
+        Ok(Self { log, work, health, leads, stop })
     }
 
     /// Stands by and leads until stopped. Ends by itself only when the work has died.
@@ -159,7 +159,7 @@ impl<W: Work> Leader<W> {
     async fn lead(&mut self, subscription: &mut dyn Subscription) -> Led {
         let revoked = CancellationToken::new();
         tracing::info!("this process leads: it keeps the rollups and sends the alerts");
-        self.is_leader.set(1);
+        self.leads.set(1);
         let work = self.work.lead(&self.stop, &revoked);
         tokio::pin!(work);
         let mut failures = 0;
@@ -188,7 +188,7 @@ impl<W: Work> Leader<W> {
                 },
             }
         };
-        self.is_leader.set(0);
+        self.leads.set(0);
         tracing::info!("this process no longer leads");
         led
     }
@@ -214,3 +214,7 @@ fn seat_after(event: &LogEvent, has_seat: bool) -> bool {
 #[cfg(test)]
 #[path = "leader_tests.rs"]
 mod tests;
+
+#[cfg(all(test, feature = "test-kafka"))]
+#[path = "leader_broker_tests.rs"]
+mod broker_tests;

@@ -10,14 +10,24 @@ use crate::{event_log::EmbeddedLog, settings::EventLogSettings};
 
 /// Counts those who lead at once, over all processes of a test.
 #[derive(Clone, Default)]
-struct Count {
+pub(super) struct Count {
     now: Arc<AtomicUsize>,
     most: Arc<AtomicUsize>,
     terms: Arc<watch::Sender<usize>>,
 }
 
 impl Count {
-    async fn wait_for_term(&self, number: usize) {
+    /// The most that led at once.
+    pub(super) fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+
+    /// How often anybody began to lead.
+    pub(super) fn terms(&self) -> usize {
+        *self.terms.borrow()
+    }
+
+    pub(super) async fn wait_for_term(&self, number: usize) {
         let mut terms = self.terms.subscribe();
         let patience = Duration::from_secs(90);
         tokio::time::timeout(patience, terms.wait_for(|terms| *terms >= number))
@@ -27,7 +37,7 @@ impl Count {
     }
 }
 
-struct Counted(Count);
+pub(super) struct Counted(pub(super) Count);
 
 #[async_trait]
 impl Work for Counted {
@@ -46,22 +56,22 @@ impl Work for Counted {
     }
 }
 
-struct Process {
+pub(super) struct Process {
     stop: CancellationToken,
     is_leader: IntGauge,
     health: Health,
     task: tokio::task::JoinHandle<()>,
 }
 
-fn start(log: &Arc<dyn EventLog>, work: impl Work) -> Process {
+pub(super) fn start(log: &Arc<dyn EventLog>, work: impl Work) -> Process {
     let (stop, health) = (CancellationToken::new(), Health::default());
     let leader = Leader::new(Arc::clone(log), work, health.clone(), &Registry::new(), stop.clone()).expect("registers");
-    let is_leader = leader.is_leader.clone();
+    let is_leader = leader.leads.clone();
     Process { stop, is_leader, health, task: tokio::spawn(leader.run()) }
 }
 
 impl Process {
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.cancel();
         self.task.await.expect("does not panic");
         assert_eq!(self.is_leader.get(), 0);
@@ -85,7 +95,7 @@ async fn the_process_that_has_the_embedded_log_leads_and_leads_again() {
         assert_eq!(count.now.load(Ordering::SeqCst), 0, "stopped means that the work has stopped");
         log.close().await;
     }
-    assert_eq!((count.most.load(Ordering::SeqCst), *count.terms.borrow()), (1, 3));
+    assert_eq!((count.most(), count.terms()), (1, 3));
 }
 
 /// Events from a channel, so that a test can give and take the seat.
@@ -121,7 +131,7 @@ fn follower<W: Work>(work: W) -> (Leader<W>, mpsc::UnboundedSender<Result<LogEve
 async fn the_seat_alone_makes_the_leader_and_its_loss_stops_the_work() {
     let count = Count::default();
     let (mut leader, group, mut events) = follower(Counted(count.clone()));
-    let (stop, is_leader) = (leader.stop.clone(), leader.is_leader.clone());
+    let (stop, is_leader) = (leader.stop.clone(), leader.leads.clone());
     let task = tokio::spawn(async move { leader.follow(&mut events).await });
     let send = |event| group.send(Ok(event)).expect("is followed");
     send(LogEvent::Assigned(vec![Partition(1)]));
@@ -134,7 +144,7 @@ async fn the_seat_alone_makes_the_leader_and_its_loss_stops_the_work() {
     assert_eq!((count.now.load(Ordering::SeqCst), is_leader.get()), (1, 1));
     stop.cancel();
     assert!(matches!(task.await.expect("does not panic"), Followed::Stopped));
-    assert_eq!((count.most.load(Ordering::SeqCst), *count.terms.borrow(), is_leader.get()), (1, 2, 0));
+    assert_eq!((count.most(), count.terms(), is_leader.get()), (1, 2, 0));
 }
 
 /// Ends each term as the test says.
@@ -145,13 +155,11 @@ impl Work for Ending {
     async fn lead(&mut self, stop: &CancellationToken, _: &CancellationToken) -> Ended {
         self.1.terms.send_modify(|terms| *terms += 1);
         let next = self.0.lock().expect("is not poisoned").pop();
-        match next {
-            Some(ended) => ended,
-            None => {
-                stop.cancelled().await;
-                Ended::Asked
-            }
+        if let Some(ended) = next {
+            return ended;
         }
+        stop.cancelled().await;
+        Ended::Asked
     }
 }
 
@@ -186,5 +194,5 @@ async fn a_group_that_cannot_be_read_for_long_is_joined_again_and_the_work_has_s
     }
     drop(group);
     assert!(matches!(leader.follow(&mut events).await, Followed::Failed(_)));
-    assert_eq!((count.now.load(Ordering::SeqCst), leader.is_leader.get()), (0, 0));
+    assert_eq!((count.now.load(Ordering::SeqCst), leader.leads.get()), (0, 0));
 }

@@ -105,7 +105,7 @@ impl Service {
         self.admin.connect(database.reader());
         self.database = Some(database);
         if self.settings.clickhouse.migrate_on_start {
-            migrate(&client, clock.as_ref()).await?;
+            migrate(&client, &self.settings.clickhouse.cluster, clock.as_ref()).await?;
         }
         let store_metrics = StoreMetrics::new(registry)?;
         let inserted = Arc::new(Notify::new());

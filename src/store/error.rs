@@ -24,6 +24,12 @@ pub enum StoreError {
     /// Another process leads now.
     #[error("another process keeps the rollups and sends the alerts of this database now")]
     Deposed,
+    /// A migration that cannot be carried out on a cluster.
+    #[error("the statement `{statement}` has a form that clickhouse.cluster does not know; use a release that does")]
+    NotForCluster {
+        /// Its first line.
+        statement: String,
+    },
     /// The embedded engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -59,7 +65,7 @@ impl StoreError {
             Self::Timeout { .. } => "timeout",
             Self::Deposed => "deposed",
             Self::Engine(_) => "engine",
-            Self::ChangedMigration { .. } | Self::NewerDatabase { .. } => "migration",
+            Self::ChangedMigration { .. } | Self::NewerDatabase { .. } | Self::NotForCluster { .. } => "migration",
         }
     }
 }

@@ -84,7 +84,7 @@ impl World {
                     panic!("{error}\nengine.log: {log}");
                 }
             };
-        migrate(database.client(), &SystemClock).await.expect("migrations");
+        migrate(database.client(), "", &SystemClock).await.expect("migrations");
         let metrics = StoreMetrics::new(&Registry::new()).expect("metrics");
         let inserted = Arc::new(Notify::new());
         let (rollups, rolled_up) =
