@@ -13,6 +13,7 @@ mod bad_input;
 mod commands;
 mod exactness;
 mod harness;
+mod leadership;
 mod restarts;
 mod samples;
 mod slack;
