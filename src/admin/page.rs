@@ -111,7 +111,7 @@ const REQUESTS: &str = "SELECT formatDateTime(received_at, '%H:%i:%S') AS at, to
 
 const ALERTS: &str = "SELECT formatDateTime(at, '%Y-%m-%d %H:%i:%S') AS at, toString(rule) AS rule, toString(group) AS group, \
     toString(state) AS state, concat(toString(round(value, 4)), ' of ', toString(round(limit_value, 4)), ' ', toString(unit)) AS detail \
-    FROM alerts ORDER BY at DESC LIMIT 10";
+    FROM alerts WHERE state IN ('firing', 'resolved') ORDER BY at DESC LIMIT 10";
 
 const OUTCOMES: &str = "SELECT outcome, sum(o.messages) AS messages FROM outcomes AS o GROUP BY outcome \
     ORDER BY indexOf(['received', 'stored', 'duplicate', 'test', 'dead_letter', 'in_flight'], outcome)";

@@ -2,13 +2,17 @@
 
 use std::{io::Write, net::TcpListener, path::Path, time::Duration};
 
+use prometheus::Registry;
+
 use super::{CommandError, load};
 use crate::{
     domain::{Clock, SystemClock, UtcMillis},
+    event_log::{EventLog, KafkaLog, Topic},
     settings::{Settings, TlsMode},
     store::{Reader, engine},
 };
 
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(15);
 const CLICKHOUSE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
 /// The release of this version: a clock before it is wrong.
@@ -36,7 +40,8 @@ pub(super) async fn run(config: Option<&Path>) -> Result<u8, CommandError> {
             findings.push(("data", data_dir(&settings)));
             findings.push(("clock", clock()));
             findings.push(("certificate", certificate(&settings)));
-            findings.push(("event log", event_log(&settings)));
+            findings.push(("listener", listener(&settings)));
+            findings.push(("event log", event_log(&settings).await));
             findings.extend(clickhouse(&settings).await.into_iter().map(|finding| ("ClickHouse", finding)));
             findings.push(("alerts", alerts(&settings)));
             findings.push(("Slack", slack(&settings)));
@@ -116,15 +121,31 @@ fn certificate(settings: &Settings) -> Finding {
     }
 }
 
-fn event_log(settings: &Settings) -> Finding {
+fn listener(settings: &Settings) -> Finding {
     let address = settings.ingress.listen;
-    let place = settings.data_dir.join("event_log");
     match TcpListener::bind(address) {
-        Ok(_) => Good(format!("embedded in {}; {address} is free for the webhook listener", place.display())),
+        Ok(_) => Good(format!("{address} is free for webhooks")),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            Note(format!("embedded in {}; {address} is taken, by a running serve or another program", place.display()))
+            Note(format!("{address} is taken, by a running serve or another program"))
         }
         Err(error) => Bad(format!("{address} cannot be listened on: {error}; set ingress.listen")),
+    }
+}
+
+/// The embedded log is looked at by `serve` alone, which locks it; brokers are asked for the topic, which is made if missing.
+async fn event_log(settings: &Settings) -> Finding {
+    if settings.event_log.brokers.is_empty() {
+        return Good(format!("embedded in {}", settings.data_dir.join("event_log").display()));
+    }
+    let brokers = settings.event_log.brokers.join(", ");
+    let log = match KafkaLog::connect(&settings.event_log, &Registry::new()) {
+        Ok(log) => log,
+        Err(error) => return Bad(error.to_string()),
+    };
+    match tokio::time::timeout(KAFKA_TIMEOUT, log.watermarks(Topic::Webhooks)).await {
+        Ok(Ok(partitions)) => Good(format!("Kafka at {brokers}, {} partitions of webhooks", partitions.len())),
+        Ok(Err(error)) => Bad(format!("Kafka at {brokers}: {error}")),
+        Err(_) => Bad(format!("Kafka at {brokers} does not answer within {} s", KAFKA_TIMEOUT.as_secs())),
     }
 }
 
