@@ -85,7 +85,6 @@ impl<W: Work> Leader<W> {
             "1 in the process that keeps the rollups and sends the alerts, 0 in those that stand by.",
         )?;
         registry.register(Box::new(leads.clone()))?;
-        health.not_ready(PART, "joining the group");
         Ok(Self { log, work, health, leads, stop })
     }
 
