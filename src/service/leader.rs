@@ -214,6 +214,7 @@ fn seat_after(event: &LogEvent, has_seat: bool) -> bool {
 #[path = "leader_tests.rs"]
 mod tests;
 
-#[cfg(all(test, feature = "test-kafka"))]
+#[cfg(test)]
+#[cfg(feature = "test-kafka")]
 #[path = "leader_broker_tests.rs"]
 mod broker_tests;
