@@ -7,7 +7,6 @@ use std::{
 };
 
 use clickhouse::Client;
-use prometheus::Registry;
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -30,6 +29,7 @@ use crate::{
     domain::{Clock, UtcMillis},
     notify::{Notifier, Slack},
     settings::{AlertSettings, NotifierSettings},
+    store::Term,
 };
 
 /// A rule's query may take this part of the time: one that took 100 ms is not asked again within a second.
@@ -75,13 +75,13 @@ impl Alerter {
     /// Prepares evaluation of `settings.rules` on `client`, whose default database holds the views. Reaches nothing yet.
     ///
     /// # Errors
-    /// [`AlertError`] when rules contradict each other, the Slack URL is not one, or metrics are registered twice.
+    /// [`AlertError`] when rules contradict each other or the Slack URL is not one.
     pub fn new(
         client: &Client,
         settings: &AlertSettings,
         notifiers: &NotifierSettings,
         clock: Arc<dyn Clock>,
-        registry: &Registry,
+        metrics: AlertMetrics,
     ) -> Result<Self, AlertError> {
         check_rules(&settings.rules)?;
         let mut targets: Vec<Arc<dyn Notifier>> = Vec::new();
@@ -107,7 +107,7 @@ impl Alerter {
                 ..DeliveryPolicy::default()
             },
             clock,
-            metrics: AlertMetrics::new(registry)?,
+            metrics,
             states: States::default(),
             loaded: false,
             unrecorded: Vec::new(),
@@ -119,6 +119,13 @@ impl Alerter {
     #[must_use]
     pub const fn with_policy(mut self, policy: DeliveryPolicy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Records and sends only as long as `term` stands.
+    #[must_use]
+    pub fn fenced_by(mut self, term: Term) -> Self {
+        self.journal.fence(term);
         self
     }
 
@@ -155,7 +162,13 @@ impl Alerter {
                 }
             }
         }
+        // A pass that was broken off may have sent its steps without hearing of it. Once more, under the same ids: then
+        // nothing is under way when this returns, and whoever comes next knows them.
+        if let Err(error) = self.record().await {
+            tracing::warn!(%error, "the last alerts may not be recorded; they are decided again at the next start");
+        }
         while deliveries.join_next().await.is_some() {}
+        self.metrics.forget();
     }
 
     /// One pass over all rules.

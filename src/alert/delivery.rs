@@ -73,6 +73,9 @@ pub(super) trait Outbox: Send + Sync + 'static {
     /// The oldest messages for `notifier` that were decided since `oldest` and have no final delivery.
     async fn waiting(&self, notifier: &str, oldest: UtcMillis) -> Result<Vec<TransitionRow>, AlertError>;
 
+    /// Whether this process is still the one that sends.
+    async fn may_send(&self) -> Result<(), AlertError>;
+
     /// Records attempts and outcomes. Resolves when they are durable.
     async fn record_deliveries(&self, rows: &[DeliveryRow]) -> Result<(), AlertError>;
 }
@@ -179,6 +182,7 @@ impl Delivery {
                 if let Some(last) = progress.last_sent {
                     tokio::time::sleep(self.policy.min_interval.saturating_sub(last.elapsed())).await;
                 }
+                self.outbox.may_send().await?;
                 progress.last_sent = Some(Instant::now());
                 (self.notifier.send(&notification).await, made + 1)
             }

@@ -60,6 +60,10 @@ impl Outbox for Memory {
         Ok(self.messages.iter().filter(waits).cloned().collect())
     }
 
+    async fn may_send(&self) -> Result<(), AlertError> {
+        Ok(())
+    }
+
     async fn record_deliveries(&self, rows: &[DeliveryRow]) -> Result<(), AlertError> {
         let mut failing = self.failing_inserts.lock().expect("lock");
         if *failing > 0 {

@@ -27,6 +27,9 @@ pub enum AlertError {
         /// What ClickHouse said.
         source: clickhouse::error::Error,
     },
+    /// Whether this process may still alert is not known, or it may not.
+    #[error(transparent)]
+    Leadership(#[from] crate::store::StoreError),
     /// A time outside the calendar.
     #[error("cannot place {0} ms in the rule's time zone")]
     Time(i64),

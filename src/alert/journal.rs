@@ -15,6 +15,7 @@ use super::{
 use crate::{
     domain::UtcMillis,
     notify::{Contributor, Event, Notification, Quantity, Severity},
+    store::Term,
 };
 
 /// States taken up at start; far more than alerts that people could act on.
@@ -219,16 +220,30 @@ impl DeliveryRow {
 #[derive(Clone)]
 pub(super) struct Journal {
     client: Client,
+    term: Option<Term>,
 }
 
 impl Journal {
     pub(super) fn new(client: &Client) -> Self {
         // An acknowledged row must be there: no server-side buffering.
-        Self { client: client.clone().with_setting("async_insert", "0").with_setting("wait_end_of_query", "1") }
+        let client = client.clone().with_setting("async_insert", "0").with_setting("wait_end_of_query", "1");
+        Self { client, term: None }
+    }
+
+    pub(super) fn fence(&mut self, term: Term) {
+        self.term = Some(term);
+    }
+
+    async fn ensure_current(&self) -> Result<(), AlertError> {
+        match &self.term {
+            Some(term) => Ok(term.ensure_current().await?),
+            None => Ok(()),
+        }
     }
 
     /// Appends the transitions of one pass with one insert.
     pub(super) async fn record(&self, rows: &[TransitionRow]) -> Result<(), AlertError> {
+        self.ensure_current().await?;
         bounded("record alerts", self.insert("alert_transitions", rows)).await
     }
 
@@ -285,6 +300,11 @@ impl Outbox for Journal {
         bounded("read deliveries", query.fetch_all()).await
     }
 
+    async fn may_send(&self) -> Result<(), AlertError> {
+        self.ensure_current().await
+    }
+
+    // Also after the term: what was sent while it stood must not be sent again.
     async fn record_deliveries(&self, rows: &[DeliveryRow]) -> Result<(), AlertError> {
         bounded("record deliveries", self.insert("alert_deliveries", rows)).await
     }

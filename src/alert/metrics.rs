@@ -4,16 +4,20 @@ use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::{state::States, transition::Phase};
 
-/// The room's metrics. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct AlertMetrics {
+/// Counters and gauges of alerting. Cheap to clone; registered once, used by one [`Alerter`](super::Alerter) after another.
+#[derive(Clone, Debug)]
+pub struct AlertMetrics {
     notifications: IntCounterVec,
     evaluated: IntCounterVec,
     alerts: IntGaugeVec,
 }
 
 impl AlertMetrics {
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    /// Registers the metrics.
+    ///
+    /// # Errors
+    /// When a name is registered twice.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let notifications = IntCounterVec::new(
             Opts::new(
                 "heliometer_notifications_total",
@@ -38,6 +42,11 @@ impl AlertMetrics {
 
     pub(super) fn evaluated(&self, rule: &str, ok: bool) {
         self.evaluated.with_label_values(&[rule, if ok { "ok" } else { "error" }]).inc();
+    }
+
+    /// This process knows of no alerts any more.
+    pub(super) fn forget(&self) {
+        self.states(&States::default());
     }
 
     pub(super) fn states(&self, states: &States) {

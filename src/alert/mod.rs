@@ -6,6 +6,11 @@
 //! `alert_deliveries` is still to be sent ([`delivery`]), in a task of its own, so that a slow receiver delays nothing.
 //! A crash anywhere in between loses no alert, and a restart decides none twice. A message can be sent twice only when
 //! the program dies between the receiver's answer and its record.
+//!
+//! **Two processes at once** would alert twice: a step's id is the same only when both decide it from the same state, and
+//! windows are named by the time at which each saw them begin. So one leads, and asks before it records steps and before
+//! each message whether its [`Term`](crate::store::Term) still stands. Its successor, unless the term ended in order,
+//! begins to alert only when what was allowed before that must be over (`service::work`); then it loads what was recorded.
 
 mod alerter;
 mod contributors;
@@ -23,6 +28,7 @@ mod transition;
 pub use alerter::Alerter;
 pub use delivery::DeliveryPolicy;
 pub use error::AlertError;
+pub use metrics::AlertMetrics;
 pub use period::Span;
 pub use rule::{Condition, Filter, MAX_RULES, Measure, Period, Rule, Scope, Statistic, Total, Window, check_rules};
 pub use state::{PERIOD_GRACE, States, decide};

@@ -23,15 +23,15 @@ pub(super) async fn run(arguments: MigrateArgs, settings: Settings) -> Result<()
     let database =
         Database::open(&settings, DatabaseOptions { program: &program()?, join_running: true }, &Health::default())
             .await?;
-    let result = apply(&database, arguments.dry_run).await;
+    let result = apply(&database, &settings.clickhouse.cluster, arguments.dry_run).await;
     database.close().await;
     result
 }
 
-async fn apply(database: &Database, dry_run: bool) -> Result<(), CommandError> {
+async fn apply(database: &Database, cluster: &str, dry_run: bool) -> Result<(), CommandError> {
     let mut out = std::io::stdout().lock();
     if dry_run {
-        for (name, statements) in pending(database.client()).await? {
+        for (name, statements) in pending(database.client(), cluster).await? {
             writeln!(out, "-- {name}")?;
             for statement in statements {
                 writeln!(out, "{statement};\n")?;
@@ -39,7 +39,7 @@ async fn apply(database: &Database, dry_run: bool) -> Result<(), CommandError> {
         }
         return Ok(());
     }
-    let applied = migrate(database.client(), &SystemClock).await?;
+    let applied = migrate(database.client(), cluster, &SystemClock).await?;
     if applied.is_empty() {
         writeln!(out, "the schema is up to date")?;
     }

@@ -37,11 +37,13 @@ pub enum Topic {
     FetchRetry,
     /// Messages that could not be understood, with the reason and origin in headers.
     DeadLetter,
+    /// Never written: whoever of a group has its one partition leads the group.
+    Control,
 }
 
 impl Topic {
-    /// Every topic, in the order of their codes.
-    pub const ALL: [Self; 3] = [Self::Webhooks, Self::FetchRetry, Self::DeadLetter];
+    /// Every topic, in the order of their codes. New ones come last.
+    pub const ALL: [Self; 4] = [Self::Webhooks, Self::FetchRetry, Self::DeadLetter, Self::Control];
 
     /// The topic's name in file names, labels and (after a prefix) in Kafka.
     #[must_use]
@@ -50,6 +52,17 @@ impl Topic {
             Self::Webhooks => "webhooks",
             Self::FetchRetry => "fetch-retry",
             Self::DeadLetter => "dead-letter",
+            Self::Control => "control",
+        }
+    }
+
+    /// How many partitions the topic is made with where the settings say `configured`.
+    #[must_use]
+    pub const fn partitions(self, configured: u16) -> u16 {
+        match self {
+            // There is one leader.
+            Self::Control => 1,
+            Self::Webhooks | Self::FetchRetry | Self::DeadLetter => configured,
         }
     }
 }

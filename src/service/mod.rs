@@ -1,11 +1,13 @@
 //! Puts the rooms together, starts them in an order that loses nothing, and stops them in the reverse one.
 //!
-//! Start: event log → ingress → ClickHouse → consumer, rollups, alerter. Webhooks are taken before anything else is up,
+//! Start: event log → ingress → ClickHouse → consumer, leader. Webhooks are taken before anything else is up,
 //! since their sender does not try again. Stop: ingress (no new messages) → consumer (what was read is written and
-//! committed) → rollups (one last pass) → alerter → event log → ClickHouse.
+//! committed) → leader (rollups: one last pass; alerter) → event log → ClickHouse.
 
 mod error;
+mod leader;
 mod roles;
+mod work;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -13,12 +15,15 @@ use prometheus::Registry;
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use leader::Leader;
+use work::Accounts;
+
 pub use error::ServiceError;
 pub use roles::{Role, Roles};
 
 use crate::{
     admin,
-    alert::Alerter,
+    alert::AlertMetrics,
     consumer::{Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement},
     dead_letters::DeadLetters,
     domain::{Clock, SystemClock},
@@ -26,7 +31,7 @@ use crate::{
     fetch::{FetchMetrics, Fetcher},
     ingress::{self, RunningIngress},
     settings::Settings,
-    store::{Database, DatabaseOptions, Rollups, StoreError, StoreMetrics, engine::EngineError, migrate},
+    store::{Database, DatabaseOptions, StoreError, StoreMetrics, engine::EngineError, migrate},
     telemetry::Health,
     tls,
 };
@@ -44,8 +49,7 @@ pub struct Service {
     database: Option<Database>,
     stages: Stages,
     consumer: Option<JoinHandle<Result<(), ConsumerError>>>,
-    rollups: Option<JoinHandle<()>>,
-    alerter: Option<JoinHandle<()>>,
+    leader: Option<JoinHandle<()>>,
 }
 
 /// One token per stage of the shutdown.
@@ -53,7 +57,7 @@ pub struct Service {
 struct Stages {
     ingress: CancellationToken,
     consumer: CancellationToken,
-    rollups: CancellationToken,
+    leader: CancellationToken,
     rest: CancellationToken,
 }
 
@@ -78,18 +82,8 @@ impl Service {
             None
         };
         let admin = admin::start(&settings, health.clone(), registry.clone(), stages.rest.clone()).await?;
-        let mut service = Self {
-            health,
-            log,
-            ingress,
-            admin,
-            database: None,
-            stages,
-            consumer: None,
-            rollups: None,
-            alerter: None,
-            settings,
-        };
+        let mut service =
+            Self { health, log, ingress, admin, database: None, stages, consumer: None, leader: None, settings };
         tokio::spawn(enforce_retention(service.log.clone(), clock.clone(), service.stages.rest.clone()));
         if roles.needs_database()
             && let Err(error) = service.start_database_side(roles, &program, &clock, &registry).await
@@ -112,7 +106,7 @@ impl Service {
         self.admin.connect(database.reader());
         self.database = Some(database);
         if self.settings.clickhouse.migrate_on_start {
-            migrate(&client, clock.as_ref()).await?;
+            migrate(&client, &self.settings.clickhouse.cluster, clock.as_ref()).await?;
         }
         self.admin
             .control(&self.settings, DeadLetters::new(self.log.clone(), client.clone(), timeout, clock.clone()))?;
@@ -124,11 +118,28 @@ impl Service {
             self.consumer = Some(tokio::spawn(consumer.run(self.stages.consumer.clone())));
         }
         if roles.has(Role::Alerter) {
-            let (rollups, rolled_up) = Rollups::new(client.clone(), timeout, store_metrics, inserted);
-            self.rollups = Some(tokio::spawn(rollups.run(self.stages.rollups.clone())));
             let settings = &self.settings;
-            let alerter = Alerter::new(&client, &settings.alerts, &settings.notifiers, clock.clone(), registry)?;
-            self.alerter = Some(tokio::spawn(alerter.run(self.stages.rest.clone(), rolled_up)));
+            let grace = if settings.event_log.brokers.is_empty() {
+                Duration::ZERO
+            } else {
+                timeout + Duration::from_millis(settings.notifiers.timeout_ms)
+            };
+            let accounts = Accounts {
+                client,
+                timeout,
+                grace,
+                store_metrics,
+                inserted,
+                alerts: settings.alerts.clone(),
+                notifiers: settings.notifiers.clone(),
+                clock: clock.clone(),
+                alert_metrics: AlertMetrics::new(registry)?,
+                health: self.health.clone(),
+            };
+            accounts.check()?;
+            let (log, stop) = (self.log.clone(), self.stages.leader.clone());
+            let leader = Leader::new(log, accounts, self.health.clone(), registry, stop)?;
+            self.leader = Some(tokio::spawn(leader.run()));
         }
         Ok(())
     }
@@ -210,20 +221,15 @@ impl Service {
                 None => std::future::pending().await,
             }
         };
-        let rollups = wait_for(self.rollups.as_mut());
-        let alerter = wait_for(self.alerter.as_mut());
+        let leader = wait_for(self.leader.as_mut());
         tokio::select! {
             error = consumer => {
                 self.consumer = None;
                 error
             }
-            () = rollups => {
-                self.rollups = None;
-                ServiceError::Stopped("the rollup task")
-            }
-            () = alerter => {
-                self.alerter = None;
-                ServiceError::Stopped("the alerter")
+            () = leader => {
+                self.leader = None;
+                ServiceError::Stopped("the rollup task or the alerter")
             }
         }
     }
@@ -240,14 +246,11 @@ impl Service {
         {
             tracing::error!(%error, "the consumer ended with an error");
         }
-        self.stages.rollups.cancel();
-        if let Some(rollups) = self.rollups {
-            report(rollups.await, "rollups");
+        self.stages.leader.cancel();
+        if let Some(leader) = self.leader {
+            report(leader.await, "leader");
         }
         self.stages.rest.cancel();
-        if let Some(alerter) = self.alerter {
-            report(alerter.await, "alerter");
-        }
         self.admin.stopped().await;
         self.log.close().await;
         if let Some(database) = self.database {

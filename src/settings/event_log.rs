@@ -12,7 +12,7 @@ use crate::domain::Secret;
 pub struct EventLogSettings {
     /// Kafka brokers as `host:port`; none means the embedded log.
     pub brokers: Vec<String>,
-    /// Partitions of each topic; fixed once the topic exists.
+    /// Partitions of each topic but `control`, which has one; fixed once the topic exists.
     pub partitions: u16,
     /// Segments of the embedded log are deleted once consumed and older than this; Kafka's topics are made with it.
     pub retention_hours: u64,

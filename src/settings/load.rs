@@ -139,6 +139,13 @@ impl Settings {
             key: "alerts.rules".to_owned(),
             message: error.to_string(),
         })?;
+        if self.clickhouse.is_embedded() && !self.clickhouse.cluster.is_empty() {
+            return Err(SettingsError::Value {
+                place: "settings".to_owned(),
+                key: "clickhouse.cluster".to_owned(),
+                message: "needs clickhouse.url: the embedded engine has no cluster".to_owned(),
+            });
+        }
         if self.ingress.max_in_flight_bytes < self.ingress.max_body_bytes {
             return Err(SettingsError::Value {
                 place: "settings".to_owned(),
@@ -210,6 +217,14 @@ mod tests {
         assert!(message.contains("clickhouse.http_port"), "{message}");
         let message = load_text("[ingress]\ntls = \"on\"").expect_err("wrong word").to_string();
         assert!(message.contains("ingress.tls") && message.contains("self-signed"), "{message}");
+    }
+
+    #[test]
+    fn a_cluster_needs_a_server() {
+        let message = load_text("[clickhouse]\ncluster = \"main\"").expect_err("is embedded").to_string();
+        assert!(message.contains("clickhouse.cluster: needs clickhouse.url"), "{message}");
+        let with_url = "[clickhouse]\nurl = \"http://ch:8123\"\ncluster = \"main\"";
+        assert_eq!(load_text(with_url).expect("is right").clickhouse.cluster, "main");
     }
 
     #[test]

@@ -189,6 +189,9 @@ pub struct ClickHouseSettings {
     pub url: String,
     /// The database that holds everything.
     pub database: String,
+    /// Cluster of a server's configuration (`remote_servers`), of one shard, on all of whose replicas the tables are made
+    /// and replicated; empty: this one server. Chosen before the first start.
+    pub cluster: String,
     /// User of a server.
     pub user: String,
     /// Password of a server.
@@ -220,6 +223,7 @@ impl Default for ClickHouseSettings {
         Self {
             url: String::new(),
             database: "heliometer".to_owned(),
+            cluster: String::new(),
             user: "default".to_owned(),
             password: None,
             reader_user: String::new(),

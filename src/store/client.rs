@@ -7,6 +7,7 @@ use clickhouse::Client;
 use super::{
     StoreError,
     engine::{EmbeddedEngine, EngineOptions},
+    migrations::for_cluster,
 };
 use crate::{
     domain::Secret,
@@ -81,9 +82,11 @@ impl Database {
             // Batches are built here; waiting for the server to build another would only delay them.
             .with_setting("async_insert", "0")
             .with_setting("max_execution_time", clickhouse.timeout().as_secs().max(1).to_string());
+        let client = replicated(client, clickhouse);
         let reader = Reader { url, database: clickhouse.database.clone(), user: reader.0, password: reader.1 };
         let database = Self { client, reader, timeout: clickhouse.timeout(), engine };
         let create = format!("CREATE DATABASE IF NOT EXISTS `{}`", clickhouse.database.replace('`', ""));
+        let create = for_cluster(&create, &clickhouse.cluster)?;
         database.bounded("creating the database", database.client.query(&create).execute()).await?;
         let client = database.client.clone().with_database(&clickhouse.database);
         health.ready("clickhouse");
@@ -152,6 +155,21 @@ impl Reader {
             password: Secret::new(credentials.reader_password),
         })
     }
+}
+
+/// On a cluster: an insert is answered once most replicas have it, and a query sees every insert that was answered
+/// before it, whichever replica either of them reached. Rollups, the recent ids and the leader's term rest on it.
+fn replicated(client: Client, settings: &ClickHouseSettings) -> Client {
+    if settings.cluster.is_empty() {
+        return client;
+    }
+    client
+        .with_setting("insert_quorum", "auto")
+        .with_setting("insert_quorum_timeout", settings.timeout_ms.max(1_000).to_string())
+        // Inserts of one table in one order, without which no replica could know what it lacks. One that meets another
+        // is refused and tried again.
+        .with_setting("insert_quorum_parallel", "0")
+        .with_setting("select_sequential_consistency", "1")
 }
 
 /// The reader of a configured server; without one of its own, the service's user serves.

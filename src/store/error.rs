@@ -21,6 +21,15 @@ pub enum StoreError {
         /// How long it was given.
         seconds: u64,
     },
+    /// Another process leads now.
+    #[error("another process keeps the rollups and sends the alerts of this database now")]
+    Deposed,
+    /// A migration that cannot be carried out on a cluster.
+    #[error("the statement `{statement}` has a form that clickhouse.cluster does not know; use a release that does")]
+    NotForCluster {
+        /// Its first line.
+        statement: String,
+    },
     /// The embedded engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -54,8 +63,9 @@ impl StoreError {
         match self {
             Self::ClickHouse { .. } => "clickhouse",
             Self::Timeout { .. } => "timeout",
+            Self::Deposed => "deposed",
             Self::Engine(_) => "engine",
-            Self::ChangedMigration { .. } | Self::NewerDatabase { .. } => "migration",
+            Self::ChangedMigration { .. } | Self::NewerDatabase { .. } | Self::NotForCluster { .. } => "migration",
         }
     }
 }

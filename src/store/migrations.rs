@@ -1,13 +1,17 @@
 //! Brings the schema up to date: the files of `sql/` in the order of their numbers, each applied once.
 //!
 //! Every statement is idempotent (`IF NOT EXISTS`, `OR REPLACE`), so a file that was half applied when the power
-//! went is simply applied again. Which files were applied, and their checksums, stands in `schema_migrations`.
+//! went is simply applied again. With `clickhouse.cluster` they are rewritten for a cluster ([`cluster`]). Which files were applied, and their checksums, stands in `schema_migrations`.
+
+mod cluster;
 
 use std::time::Duration;
 
 use clickhouse::{Client, Row};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub(super) use cluster::for_cluster;
 
 use super::{StoreError, client::bounded};
 use crate::domain::Clock;
@@ -35,7 +39,7 @@ const MIGRATIONS: [Migration; 5] = migrations! {
     5 => "0005_dead_letters.sql",
 };
 
-const CREATE_RECORD: &str = "
+const CREATE_RECORD: &str = "\
 CREATE TABLE IF NOT EXISTS schema_migrations
 (
     version     UInt32 COMMENT 'Number of the file under sql/',
@@ -60,12 +64,13 @@ pub struct AppliedMigration {
     pub applied_at: i64,
 }
 
-/// Names and statements of the files that [`migrate`] would apply now, in order.
+/// Names and statements of the files that [`migrate`] would apply now, in order, as they would be sent to `cluster`
+/// (empty: one server).
 ///
 /// # Errors
 /// [`StoreError`] when the database cannot be read, or does not fit this program.
-pub async fn pending(client: &Client) -> Result<Vec<(&'static str, Vec<String>)>, StoreError> {
-    execute(client, "recording migrations", CREATE_RECORD).await?;
+pub async fn pending(client: &Client, cluster: &str) -> Result<Vec<(&'static str, Vec<String>)>, StoreError> {
+    execute(client, "recording migrations", &for_cluster(CREATE_RECORD, cluster)?).await?;
     let applied = bounded(
         STATEMENT_TIMEOUT,
         "reading schema_migrations",
@@ -81,20 +86,24 @@ pub async fn pending(client: &Client) -> Result<Vec<(&'static str, Vec<String>)>
             Some(_) => {}
         }
     }
-    Ok(MIGRATIONS
+    MIGRATIONS
         .iter()
         .filter(|migration| !applied.iter().any(|record| record.version == migration.version))
-        .map(|migration| (migration.name, statements(migration.sql)))
-        .collect())
+        .map(|migration| {
+            let rewritten: Result<Vec<String>, StoreError> =
+                statements(migration.sql).iter().map(|statement| for_cluster(statement, cluster)).collect();
+            Ok((migration.name, rewritten?))
+        })
+        .collect::<Result<_, StoreError>>()
 }
 
-/// Applies what is missing and returns the names of the files applied.
+/// Applies what is missing, on all replicas of `cluster` unless that is empty, and returns the names of the files applied.
 ///
 /// # Errors
 /// [`StoreError`] when a statement fails; what was applied before it stays recorded.
-pub async fn migrate(client: &Client, clock: &dyn Clock) -> Result<Vec<&'static str>, StoreError> {
+pub async fn migrate(client: &Client, cluster: &str, clock: &dyn Clock) -> Result<Vec<&'static str>, StoreError> {
     let mut applied = Vec::new();
-    for (name, statements) in pending(client).await? {
+    for (name, statements) in pending(client, cluster).await? {
         for statement in &statements {
             execute(client, &format!("applying {name}"), statement).await?;
         }

@@ -12,6 +12,7 @@ mod metrics;
 mod migrations;
 mod rollup;
 mod rows;
+mod term;
 mod writer;
 
 pub use client::{Database, DatabaseOptions, Reader};
@@ -22,4 +23,5 @@ pub use metrics::StoreMetrics;
 pub use migrations::{AppliedMigration, migrate, pending};
 pub use rollup::Rollups;
 pub use rows::{DeadLetterHandlingRow, DeadLetterRow, LogPositionRow, OutcomeRow, RequestRow};
+pub use term::Term;
 pub use writer::{Batch, write_batch, write_handlings, write_positions};

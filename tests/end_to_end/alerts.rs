@@ -8,7 +8,7 @@ use std::{
 
 use axum::{Router, routing::post};
 use heliometer::{
-    alert::{Alerter, DeliveryPolicy, Rule},
+    alert::{AlertMetrics, Alerter, DeliveryPolicy, Rule},
     domain::{Clock, Secret, SystemClock, UtcMillis},
     settings::{AlertSettings, NotifierSettings, Settings},
     store::{Batch, Database, DatabaseOptions, RequestRow, Rollups, StoreMetrics, migrate, write_batch},
@@ -22,14 +22,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Slack, as far as we need it.
 #[derive(Clone, Default)]
-struct Receiver(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Receiver(Arc<Mutex<Vec<String>>>);
 
 impl Receiver {
-    async fn start() -> (Self, String) {
+    pub(crate) async fn start() -> (Self, String) {
         let receiver = Self::default();
         let texts = Arc::clone(&receiver.0);
         let receive = move |body: String| async move {
@@ -43,11 +43,11 @@ impl Receiver {
         (receiver, url)
     }
 
-    fn texts(&self) -> Vec<String> {
+    pub(crate) fn texts(&self) -> Vec<String> {
         self.0.lock().expect("lock").clone()
     }
 
-    async fn wait_for(&self, count: usize) -> Vec<String> {
+    pub(crate) async fn wait_for(&self, count: usize) -> Vec<String> {
         let deadline = Instant::now() + Duration::from_secs(20);
         while self.texts().len() < count && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -56,10 +56,10 @@ impl Receiver {
     }
 }
 
-struct World {
-    database: Database,
-    metrics: StoreMetrics,
-    inserted: Arc<Notify>,
+pub(crate) struct World {
+    pub(crate) database: Database,
+    pub(crate) metrics: StoreMetrics,
+    pub(crate) inserted: Arc<Notify>,
     rolled_up: watch::Receiver<u64>,
     rollups: JoinHandle<()>,
     shutdown: CancellationToken,
@@ -67,7 +67,7 @@ struct World {
 }
 
 impl World {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let mut settings = Settings::default();
         settings.data_dir.0 = directory.path().to_path_buf();
@@ -84,7 +84,7 @@ impl World {
                     panic!("{error}\nengine.log: {log}");
                 }
             };
-        migrate(database.client(), &SystemClock).await.expect("migrations");
+        migrate(database.client(), "", &SystemClock).await.expect("migrations");
         let metrics = StoreMetrics::new(&Registry::new()).expect("metrics");
         let inserted = Arc::new(Notify::new());
         let (rollups, rolled_up) =
@@ -94,7 +94,7 @@ impl World {
         Self { database, metrics, inserted, rolled_up, rollups, shutdown, _directory: directory }
     }
 
-    async fn insert(&self, requests: Vec<RequestRow>) {
+    pub(crate) async fn insert(&self, requests: Vec<RequestRow>) {
         let batch = Batch { requests, ..Batch::default() };
         write_batch(self.database.client(), TIMEOUT, &batch, &self.metrics).await.expect("inserted");
         self.inserted.notify_one();
@@ -102,37 +102,45 @@ impl World {
 
     /// An alerter that runs until the token is cancelled.
     fn alert(&self, rules: &Value, slack_url: &str) -> (CancellationToken, JoinHandle<()>) {
+        self.run(self.alerter(rules, slack_url))
+    }
+
+    pub(crate) fn run(&self, alerter: Alerter) -> (CancellationToken, JoinHandle<()>) {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(alerter.run(stop.clone(), self.rolled_up.clone()));
+        (stop, task)
+    }
+
+    pub(crate) fn alerter(&self, rules: &Value, slack_url: &str) -> Alerter {
         let rules: Vec<Rule> = serde_json::from_value(rules.clone()).expect("valid rules");
         let settings = AlertSettings { evaluate_every_ms: 100, rules, ..AlertSettings::default() };
         let slack_webhook_url = (!slack_url.is_empty()).then(|| Secret::new(slack_url));
         let notifiers = NotifierSettings { slack_webhook_url, ..NotifierSettings::default() };
         let policy = DeliveryPolicy { min_interval: Duration::from_millis(10), ..DeliveryPolicy::default() };
         let client = self.database.client();
-        let alerter = Alerter::new(client, &settings, &notifiers, Arc::new(SystemClock), &Registry::new())
+        let metrics = AlertMetrics::new(&Registry::new()).expect("metrics");
+        Alerter::new(client, &settings, &notifiers, Arc::new(SystemClock), metrics)
             .expect("an alerter")
-            .with_policy(policy);
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(alerter.run(stop.clone(), self.rolled_up.clone()));
-        (stop, task)
+            .with_policy(policy)
     }
 
-    async fn rows(&self, query: &str) -> Vec<String> {
+    pub(crate) async fn rows(&self, query: &str) -> Vec<String> {
         self.database.client().query(query).fetch_all().await.expect("a query")
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.rollups.await.expect("no panic");
         self.database.close().await;
     }
 }
 
-async fn stop((token, task): (CancellationToken, JoinHandle<()>)) {
+pub(crate) async fn stop((token, task): (CancellationToken, JoinHandle<()>)) {
     token.cancel();
     task.await.expect("no panic");
 }
 
-fn request(id: &str, user: &str, pico_usd: Option<i64>, at: UtcMillis) -> RequestRow {
+pub(crate) fn request(id: &str, user: &str, pico_usd: Option<i64>, at: UtcMillis) -> RequestRow {
     RequestRow {
         request_id: id.to_owned(),
         source: "default".to_owned(),

@@ -14,6 +14,7 @@ mod commands;
 mod dead_letters;
 mod exactness;
 mod harness;
+mod leadership;
 mod restarts;
 mod samples;
 mod slack;

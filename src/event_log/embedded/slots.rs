@@ -30,8 +30,8 @@ impl Slots {
         Self { partitions }
     }
 
-    pub(super) const fn count(self) -> usize {
-        Topic::ALL.len() * self.partitions as usize
+    pub(super) fn count(self) -> usize {
+        Topic::ALL.into_iter().map(|topic| usize::from(topic.partitions(self.partitions))).sum()
     }
 
     pub(super) fn all(self) -> impl Iterator<Item = Slot> {
@@ -39,12 +39,12 @@ impl Slots {
     }
 
     pub(super) fn of_topic(self, topic: Topic) -> impl Iterator<Item = Slot> {
-        (0..self.partitions).map(move |partition| self.slot(topic, Partition(partition)))
+        (0..topic.partitions(self.partitions)).map(move |partition| self.slot(topic, Partition(partition)))
     }
 
     /// The slot of a partition, `None` when the topic has no such partition.
     pub(super) fn get(self, topic: Topic, partition: Partition) -> Option<Slot> {
-        (partition.0 < self.partitions).then(|| self.slot(topic, partition))
+        (partition.0 < topic.partitions(self.partitions)).then(|| self.slot(topic, partition))
     }
 
     /// The slot called `topic` and `partition` in a file.
@@ -58,10 +58,11 @@ impl Slots {
     /// This is librdkafka's `consistent` partitioner. It must never change: a request's duplicates are found
     /// only because they fall in the same partition.
     pub(super) fn of_key(self, topic: Topic, key: &[u8]) -> Slot {
-        let partition = crc32fast::hash(key) % u32::from(self.partitions);
+        let partition = crc32fast::hash(key) % u32::from(topic.partitions(self.partitions));
         self.slot(topic, Partition(u16::try_from(partition).unwrap_or(0)))
     }
 
+    /// Every topic before the last has `partitions` of them.
     const fn slot(self, topic: Topic, partition: Partition) -> Slot {
         Slot { topic, partition, index: topic as usize * self.partitions as usize + partition.0 as usize }
     }
@@ -85,7 +86,17 @@ mod tests {
 
     #[test]
     fn indices_are_dense() {
-        let indices: Vec<usize> = Slots::new(3).all().map(|slot| slot.index).collect();
-        assert_eq!(indices, (0..9).collect::<Vec<_>>());
+        let slots = Slots::new(3);
+        let indices: Vec<usize> = slots.all().map(|slot| slot.index).collect();
+        assert_eq!(indices, (0..slots.count()).collect::<Vec<_>>());
+        assert_eq!(slots.count(), 3 * 3 + 1);
+    }
+
+    #[test]
+    fn leadership_has_one_partition() {
+        let slots = Slots::new(4);
+        assert_eq!(slots.of_topic(Topic::Control).count(), 1);
+        assert!(slots.get(Topic::Control, Partition(1)).is_none());
+        assert_eq!(slots.of_key(Topic::Control, b"123456789").partition, Partition(0));
     }
 }

@@ -72,7 +72,7 @@ pub(super) const fn max_message_bytes(settings: &EventLogSettings) -> usize {
 pub(super) const fn retention_ms(settings: &EventLogSettings, topic: Topic) -> u64 {
     match topic {
         Topic::DeadLetter => DEAD_LETTER_RETENTION_MS,
-        Topic::Webhooks | Topic::FetchRetry => settings.retention_hours.saturating_mul(60 * 60 * 1000),
+        Topic::Webhooks | Topic::FetchRetry | Topic::Control => settings.retention_hours.saturating_mul(60 * 60 * 1000),
     }
 }
 

@@ -101,11 +101,12 @@ pub(super) fn partitions<C: ClientContext>(client: &Client<C>, name: &str) -> Re
 }
 
 fn warn_if_fewer(settings: &EventLogSettings, topic: Topic, found: usize) {
-    if found < usize::from(settings.partitions) {
+    let wanted = topic.partitions(settings.partitions);
+    if found < usize::from(wanted) {
         tracing::warn!(
             topic = config::topic_name(settings, topic),
             partitions = found,
-            wanted = settings.partitions,
+            wanted,
             "the topic has fewer partitions than event_log.partitions; it is used as it is (adding partitions moves \
              keys, so drain it first)"
         );
@@ -121,15 +122,18 @@ async fn create(
     const DOING: &str = "creating topics";
     let admin = AdminClient::from_config_and_context(config, reports).map_err(config::refused)?;
     let max_bytes = config::max_message_bytes(settings).to_string();
-    let plans: Vec<(String, String)> = missing
+    let plans: Vec<(String, u16, String)> = missing
         .iter()
-        .map(|topic| (config::topic_name(settings, *topic), config::retention_ms(settings, *topic).to_string()))
+        .map(|topic| {
+            let retention_ms = config::retention_ms(settings, *topic).to_string();
+            (config::topic_name(settings, *topic), topic.partitions(settings.partitions), retention_ms)
+        })
         .collect();
     let new_topics: Vec<NewTopic<'_>> = plans
         .iter()
-        .map(|(name, retention_ms)| {
+        .map(|(name, partitions, retention_ms)| {
             let replication = TopicReplication::Fixed(settings.replication_factor);
-            NewTopic::new(name, i32::from(settings.partitions), replication)
+            NewTopic::new(name, i32::from(*partitions), replication)
                 .set("retention.ms", retention_ms)
                 .set("max.message.bytes", &max_bytes)
                 .set("cleanup.policy", "delete")
@@ -140,7 +144,7 @@ async fn create(
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
     for result in admin.create_topics(&new_topics, &options).await.map_err(|error| failed(DOING, &error))? {
         match result {
-            Ok(name) => tracing::info!(topic = name, partitions = settings.partitions, "topic made"),
+            Ok(name) => tracing::info!(topic = name, "topic made"),
             // Another process was faster.
             Err((_, Code::TopicAlreadyExists)) => {}
             Err((_, code)) => return Err(failed_with(DOING, code)),

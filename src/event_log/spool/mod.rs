@@ -195,7 +195,7 @@ impl EventLog for SpooledLog {
     async fn append(&self, topic: Topic, record: NewRecord) -> Result<Position, EventLogError> {
         match topic {
             Topic::Webhooks => self.append_webhook(record).await,
-            Topic::FetchRetry | Topic::DeadLetter => self.remote.append(topic, record).await,
+            Topic::FetchRetry | Topic::DeadLetter | Topic::Control => self.remote.append(topic, record).await,
         }
     }
 

@@ -8,6 +8,23 @@
 //! **Which rows are new** cannot be told by time alone: an insert that started before the last pass may have become
 //! visible after it. So each pass looks back [`OVERLAP`] further than the watermark, which is longer than an insert may
 //! take, and leaves out the inserts it has already seen there (each insert has one `inserted_at`).
+//!
+//! # Two at once
+//! One process at a time keeps the rollups, but a deposed one may not know it yet, and a statement that was sent to a
+//! server goes on there after whoever sent it has died. Let D be the old one, L the new one.
+//! - A pass reads the server's time, which becomes the version of all it writes; then it asks before **each statement**
+//!   whether its [`Term`] still stands. L writes its term, and reads its first version after that. So whatever D is still
+//!   allowed to send has a version from before L's term, and L's are higher: D's late rows lose against L's, of whatever
+//!   age their data. Without that order a pass of D with the higher version and the older rows could win for good.
+//! - The replicas' clocks may differ: L begins [`CLOCK_SKEW`] ahead of the time it reads, and above the highest version
+//!   that is there.
+//! - What D writes late and L did not write at all has nothing to lose against: a group that D saw, and that vanished
+//!   before L looked. It would stay as a ghost. So once every statement of D must have ended (`max_execution_time` is
+//!   `clickhouse.timeout_ms`), L forgets what it has seen and computes everything since before its term again, which gives
+//!   ghosts their tombstones. This holds for a crash and restart of a single process as well.
+//!
+//! What is left: D is stopped (not merely slow) between a yes to its question and its statement, for longer than twice
+//! `clickhouse.timeout_ms`, and then writes such a ghost. The next row in the same bucket heals it.
 
 mod pass;
 mod statements;
@@ -21,7 +38,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::StoreMetrics;
+use super::{StoreError, StoreMetrics, Term};
 use pass::Pass;
 
 /// Longer than an insert may be under way (`clickhouse.timeout_ms`, 30 s by default).
@@ -30,6 +47,8 @@ const OVERLAP: Duration = Duration::from_secs(90);
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Passes under load are at least this far apart, so that a busy minute is recomputed a few times a second at most.
 const BUSY_INTERVAL: Duration = Duration::from_millis(300);
+/// More than the clocks of a cluster's replicas differ.
+const CLOCK_SKEW: Duration = Duration::from_secs(10);
 const ERROR_BACKOFF: Duration = Duration::from_secs(1);
 
 /// The rollup task.
@@ -54,7 +73,14 @@ impl Rollups {
         (Self { pass: Pass::new(client, timeout, OVERLAP.max(timeout * 2)), metrics, inserted, rolled_up }, receiver)
     }
 
-    /// Runs passes until `shutdown`, then one more, so that what was stored last is in the totals.
+    /// Writes only as long as `term` stands.
+    #[must_use]
+    pub fn fenced_by(mut self, term: Term) -> Self {
+        self.pass.fence(term);
+        self
+    }
+
+    /// Runs passes until `shutdown` (or until deposed, which ends it at once), then one more, so that what was stored last is in the totals.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut complete_at = Instant::now();
         loop {
@@ -67,6 +93,9 @@ impl Rollups {
                 Err(()) => ERROR_BACKOFF,
             };
             self.metrics.rollup_lag(complete_at.elapsed());
+            if self.pass.is_deposed() {
+                return;
+            }
             let stop = tokio::select! {
                 () = shutdown.cancelled() => true,
                 () = async {
@@ -102,6 +131,10 @@ impl Rollups {
                 self.metrics.rolled_up(minutes, started.elapsed());
                 self.rolled_up.send_modify(|passes| *passes += 1);
                 Ok(started.elapsed())
+            }
+            Err(error @ StoreError::Deposed) => {
+                tracing::info!(%error, "the rollups are left to it");
+                Err(())
             }
             Err(error) => {
                 self.metrics.rollup_failed(&error);

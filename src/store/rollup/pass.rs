@@ -5,11 +5,16 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use clickhouse::{Client, Row};
 use serde::{Deserialize, Serialize};
 
-use super::statements::{self, Recompute};
-use crate::store::{StoreError, client::bounded};
+use super::{
+    CLOCK_SKEW,
+    statements::{self, Recompute},
+};
+use crate::store::{StoreError, Term, client::bounded};
 
 /// Buckets recomputed by one statement: bounds the statement's size and memory.
 const BUCKETS_PER_STATEMENT: usize = 2_000;
@@ -41,6 +46,16 @@ pub(super) struct Pass {
     progress: Option<Progress>,
     /// Inserts within the overlap that are in the rollups, by minute.
     seen: HashMap<Bucket, HashSet<i64>>,
+    term: Option<Term>,
+    recheck: Option<Recheck>,
+}
+
+/// What is to be computed again once no predecessor's statement can be under way any more.
+#[derive(Clone, Copy, Debug)]
+struct Recheck {
+    at: Instant,
+    /// Microseconds since 1970, by the server's clock.
+    since_us: i64,
 }
 
 /// How far the rollups have come.
@@ -53,18 +68,44 @@ struct Progress {
 
 impl Pass {
     pub(super) fn new(client: Client, timeout: Duration, overlap: Duration) -> Self {
-        Self { client, timeout, overlap, progress: None, seen: HashMap::new() }
+        Self { client, timeout, overlap, progress: None, seen: HashMap::new(), term: None, recheck: None }
+    }
+
+    pub(super) fn fence(&mut self, term: Term) {
+        self.term = Some(term);
+    }
+
+    /// Whether nothing may be written any more.
+    pub(super) fn is_deposed(&self) -> bool {
+        self.term.as_ref().is_some_and(Term::is_lost)
+    }
+
+    async fn ensure_current(&self) -> Result<(), StoreError> {
+        match &self.term {
+            Some(term) => term.ensure_current().await,
+            None => Ok(()),
+        }
     }
 
     /// Recomputes what was touched; returns how many minutes that were.
     pub(super) async fn run(&mut self) -> Result<usize, StoreError> {
-        let progress = match self.progress {
-            Some(progress) => progress,
-            None => self.load_progress().await?,
+        let (mut progress, is_first) = match self.progress {
+            Some(progress) => (progress, false),
+            None => (self.load_progress().await?, true),
         };
         let now_us = self.server_time_us().await?;
         let overlap_us = i64::try_from(self.overlap.as_micros()).unwrap_or(i64::MAX);
-        let since_us = progress.watermark_us.saturating_sub(overlap_us).max(0);
+        let mut since_us = progress.watermark_us.saturating_sub(overlap_us).max(0);
+        if is_first {
+            progress.last_version = self.version_above_all(progress.last_version, now_us).await?;
+            self.recheck = Some(Recheck { at: Instant::now() + self.timeout * 2, since_us });
+        }
+        let rechecked = self.recheck.filter(|recheck| recheck.at <= Instant::now());
+        if let Some(recheck) = rechecked {
+            progress.last_version = self.version_above_all(progress.last_version, now_us).await?;
+            since_us = since_us.min(recheck.since_us);
+            self.seen.clear();
+        }
         let touched = self.touched_since(since_us).await?;
         let dirty: BTreeSet<Bucket> = touched
             .iter()
@@ -82,6 +123,9 @@ impl Pass {
             progress
         });
         self.seen = touched;
+        if rechecked.is_some() {
+            self.recheck = None;
+        }
         Ok(dirty.len())
     }
 
@@ -96,6 +140,8 @@ impl Pass {
             let buckets: Vec<&Bucket> = buckets.iter().collect();
             for chunk in buckets.chunks(BUCKETS_PER_STATEMENT) {
                 let statement = recompute.statement(chunk, version);
+                // After the version was chosen: see the module.
+                self.ensure_current().await?;
                 bounded(self.timeout, recompute.doing, self.client.query(&statement).execute()).await?;
             }
         }
@@ -122,6 +168,15 @@ impl Pass {
         // The server's clock sets inserted_at, so the watermark must be the server's too.
         let query = self.client.query("SELECT toUnixTimestamp64Micro(now64(6))");
         bounded(self.timeout, "reading the server's time", query.fetch_one::<i64>()).await
+    }
+
+    /// A version that no predecessor has used or may still use.
+    async fn version_above_all(&self, last_version: u64, now_us: i64) -> Result<u64, StoreError> {
+        // A pass writes the minutes first, so no table has a higher one.
+        let query = self.client.query("SELECT max(version) FROM model_minute_rows");
+        let used = bounded(self.timeout, "reading the newest version", query.fetch_one::<u64>()).await?;
+        let skew_us = i64::try_from(CLOCK_SKEW.as_micros()).unwrap_or(0);
+        Ok(last_version.max(used).max(u64::try_from(now_us.saturating_add(skew_us)).unwrap_or(0)))
     }
 
     async fn load_progress(&self) -> Result<Progress, StoreError> {

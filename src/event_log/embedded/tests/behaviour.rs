@@ -5,8 +5,8 @@ use prometheus::Registry;
 use super::{Embedded, open, small};
 use crate::{
     event_log::{
-        EmbeddedLog, EventLog, EventLogError, Offset, Topic,
-        conformance::{ALL_YOU_CAN_READ, append_many, record, subscribe, take},
+        EmbeddedLog, EventLog, EventLogError, LogEvent, Offset, Partition, Topic,
+        conformance::{ALL_YOU_CAN_READ, append_many, ends_of, next, record, subscribe, take},
         embedded::segment,
     },
     settings::EventLogSettings,
@@ -48,7 +48,7 @@ async fn a_group_has_one_subscriber() {
     log.subscribe(Topic::FetchRetry, "group", ALL_YOU_CAN_READ).await.expect("another topic is another matter");
     drop(first);
     let mut again = subscribe(&log, "group").await;
-    let past_the_end = again.commit(&[(crate::event_log::Partition(0), Offset(1))]).await;
+    let past_the_end = again.commit(&[(Partition(0), Offset(1))]).await;
     assert!(message(past_the_end).contains("past its end"));
     assert!(message(log.subscribe(Topic::Webhooks, "", ALL_YOU_CAN_READ).await).contains("name"));
 }
@@ -161,10 +161,49 @@ async fn a_segment_that_never_came_into_use_is_dropped() {
     let log = open(dir.path(), &small()).expect("opens");
     let slots = crate::event_log::embedded::slots::Slots::new(4);
     // As if it could not be opened, nor removed, and the log went on with the one before.
-    segment::create(dir.path(), 2, slots, &[0; 12]).expect("makes");
+    segment::create(dir.path(), 2, slots, &vec![0; slots.count()]).expect("makes");
     append_many(&log, Topic::Webhooks, 10).await;
     log.close().await;
     let log = open(dir.path(), &small()).expect("opens");
     assert_eq!(append_many(&log, Topic::Webhooks, 10).await.len(), 10);
     take(&mut *subscribe(&log, "group").await, 20).await;
+}
+
+/// A release that knows more topics opens what an earlier one made: nothing is numbered anew.
+#[tokio::test]
+async fn a_directory_from_before_a_topic_existed_is_used_as_it_is() {
+    let dir = Embedded::new().0;
+    let log = open(dir.path(), &small()).expect("opens");
+    let written = append_many(&log, Topic::Webhooks, 200).await;
+    let mut letters = Vec::new();
+    for n in 0..10 {
+        letters.push(log.append(Topic::DeadLetter, record("key", vec![0; 5_000], n)).await.expect("appends"));
+    }
+    let mut reader = subscribe(&log, "consumer").await;
+    let ends = ends_of(&take(&mut *reader, 200).await);
+    reader.commit(&ends).await.expect("commits");
+    log.close().await;
+    drop((reader, log));
+    // What such a release writes says nothing of the topic.
+    let ids = segment::list(dir.path()).expect("lists");
+    assert!(ids.len() > 1, "every kind of segment: sealed and active");
+    for id in &ids {
+        let connection = rusqlite::Connection::open(segment::path(dir.path(), *id)).expect("opens");
+        let removed = connection.execute("DELETE FROM base_offsets WHERE topic = 'control'", []).expect("deletes");
+        assert_eq!(removed, 1, "segment {id}");
+    }
+    let log = open(dir.path(), &small()).expect("opens");
+    assert_eq!(segment::list(dir.path()).expect("lists"), ids, "no segment is added or lost");
+    let mut reader = subscribe(&log, "consumer").await;
+    assert_eq!(reader.committed().await.expect("reads"), ends);
+    for position in written.iter().chain(&letters) {
+        assert!(log.read(*position).await.expect("reads").is_some(), "{position:?}");
+    }
+    let ends_before: u64 = log.watermarks(Topic::Webhooks).await.expect("reads").iter().map(|mark| mark.end.0).sum();
+    append_many(&log, Topic::Webhooks, 40).await;
+    assert_eq!(take(&mut *reader, 40).await.len(), 40, "the group goes on where it stood");
+    let ends_after: u64 = log.watermarks(Topic::Webhooks).await.expect("reads").iter().map(|mark| mark.end.0).sum();
+    assert_eq!((ends_before, ends_after), (200, 240));
+    let mut control = log.subscribe(Topic::Control, "leader", ALL_YOU_CAN_READ).await.expect("subscribes");
+    assert!(matches!(next(&mut *control).await, Ok(LogEvent::Assigned(partitions)) if partitions == [Partition(0)]));
 }
