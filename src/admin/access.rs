@@ -2,9 +2,7 @@
 
 use std::{
     fs, io,
-    io::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +10,7 @@ use rand::{TryRng, rngs::SysRng};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::domain::Secret;
+use crate::{domain::Secret, whole_file};
 
 /// The token that a changing request must bear, new at every start, in a file that only its owner can read.
 #[derive(Debug)]
@@ -55,9 +53,9 @@ impl Access {
             data_dir: data_dir.to_path_buf(),
             address: reachable(listen),
         };
-        write_private(&token_file(data_dir), access.token.expose())?;
+        whole_file::write(&token_file(data_dir), access.token.expose(), whole_file::PRIVATE)?;
         let published = serde_json::to_string(&Published { address: access.address })?;
-        write_private(&address_file(data_dir), &published)?;
+        whole_file::write(&address_file(data_dir), &published, whole_file::PRIVATE)?;
         Ok(access)
     }
 
@@ -98,17 +96,6 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, listen.port())
-}
-
-/// Whole or not at all, readable by the owner alone.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    // A file that is already there would keep its own mode.
-    drop(fs::remove_file(&temporary));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
 }
 
 #[cfg(test)]

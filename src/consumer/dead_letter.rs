@@ -5,11 +5,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     ConsumerParts, backoff,
     decide::{Outcome, source_of},
-    headers,
 };
 use crate::{
     event_log::{Header, NewRecord, Record, Topic},
-    payload::PayloadError,
+    payload::{PayloadError, headers},
     store::{DeadLetterRow, OutcomeRow},
 };
 

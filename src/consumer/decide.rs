@@ -3,11 +3,11 @@
 use crate::{
     domain::{DedupeKey, SourceName, UtcMillis},
     event_log::{Position, Record},
-    payload::{Payload, PayloadError},
+    payload::{Payload, PayloadError, headers},
     store::{FirstSeen, OutcomeRow, RecentIds, RequestRow},
 };
 
-use super::{Draft, headers};
+use super::Draft;
 
 /// The outcome of a message, once it is in ClickHouse; the values of `outcomes.outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

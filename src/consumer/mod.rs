@@ -28,11 +28,3 @@ pub use task::Consumer;
 
 /// The consumer group of the topic `webhooks`.
 pub const GROUP: &str = "heliometer";
-
-/// Names of the record headers that the ingress writes.
-pub mod headers {
-    /// The source whose secret signed the webhook.
-    pub const SOURCE: &str = "source";
-    /// On a message that was replayed, which the ingress did not write: where it was kept as a dead letter.
-    pub const REPLAYED_FROM: &str = "replayed-from";
-}

@@ -16,12 +16,12 @@ use super::{
     ConsumerError, ConsumerParts, Draft, GROUP, backoff, dead_letter,
     decide::{Decoded, Outcome, decide, decode},
     guard::Guard,
-    headers,
     offsets::OffsetTracker,
 };
 use crate::{
     event_log::{LogEvent, Offset, Partition, ReadLimits, Record, Subscription, Topic},
     fetch::FetchStatus,
+    payload::headers,
     store::{Batch, LogPositionRow, RecentIds, RequestRow, write_batch, write_positions},
 };
 

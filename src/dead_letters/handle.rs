@@ -7,10 +7,9 @@ use tokio::sync::Mutex;
 
 use super::{Action, Handled, HandlingRequest};
 use crate::{
-    consumer::headers,
     domain::Clock,
     event_log::{EventLog, EventLogError, Header, NewRecord, Offset, Partition, Position, Record, Topic, Watermarks},
-    payload::Payload,
+    payload::{Payload, headers},
     store::{DeadLetterHandlingRow, PendingDeadLetter, StoreError, pending_dead_letters, write_handlings},
 };
 

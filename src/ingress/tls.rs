@@ -2,8 +2,6 @@
 
 use std::{
     fs,
-    io::Write as _,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
@@ -22,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::{Clock, UtcMillis},
     settings::{Settings, TlsMode},
+    whole_file,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -128,21 +127,11 @@ fn make_self_signed(directory: &Path, files: &CertificateFiles, now: UtcMillis) 
     let certificate = parameters.self_signed(&key)?;
 
     fs::create_dir_all(directory).map_err(|source| file_error("write", directory, source))?;
-    write_atomically(directory, &files.key, &key.serialize_pem(), 0o600)?;
-    write_atomically(directory, &files.cert, &certificate.pem(), 0o644)
-}
-
-fn write_atomically(directory: &Path, path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
-    let write = || {
-        // Readable by its owner alone from the beginning.
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        fs::File::open(directory)?.sync_all()
+    let write = |path: &Path, text: &str, mode| {
+        whole_file::write(path, text, mode).map_err(|source| file_error("write", path, source))
     };
-    write().map_err(|source| file_error("write", path, source))
+    write(&files.key, &key.serialize_pem(), whole_file::PRIVATE)?;
+    write(&files.cert, &certificate.pem(), 0o644)
 }
 
 fn file_error(doing: &'static str, path: &Path, source: std::io::Error) -> TlsError {
@@ -255,6 +244,8 @@ fn fingerprint(cert: &[u8], key: &[u8]) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::domain::{ManualClock, SystemClock};
 

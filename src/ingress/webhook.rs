@@ -25,7 +25,7 @@ use super::{
 use crate::{
     domain::{Clock, SourceName},
     event_log::{EventLog, EventLogError, Header, NewRecord, Topic},
-    payload::{Payload, PayloadError},
+    payload::{Payload, PayloadError, headers},
     settings::Settings,
     telemetry::Health,
 };
@@ -154,7 +154,7 @@ impl Ingress {
             Err(error) => (Bytes::new(), Some(error)),
         };
         let header = |name: &str, value: String| Header { name: name.to_owned(), value: value.into() };
-        let headers = vec![header("source", source.name.to_string()), header("secret", secret)];
+        let headers = vec![header(headers::SOURCE, source.name.to_string()), header(headers::SECRET, secret)];
         self.append(NewRecord { key, body, timestamp, headers }, reservation).await?;
         self.metrics.ack_seconds.observe(started.elapsed().as_secs_f64());
         tracing::debug!(source = %source.name, body_bytes, countable = uncountable.is_none(), "webhook is durable");

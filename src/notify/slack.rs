@@ -31,8 +31,7 @@ impl Slack {
             .ok_or_else(|| {
                 NotifyError::Setup("the Slack webhook URL is not a URL; copy it again from Slack".to_owned())
             })?;
-        // Fails when a provider is installed already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        crate::tls::install_crypto_provider();
         let http = reqwest::Client::builder()
             .timeout(timeout)
             // Slack does not redirect, and a redirect must not carry the message elsewhere.

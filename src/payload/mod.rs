@@ -4,6 +4,7 @@
 //! (`"\ud800"`) and `\u0000`, which a parser that builds Rust strings rejects. Text that must become a string
 //! (ids, names) is decoded with U+FFFD in place of a lone surrogate.
 
+pub mod headers;
 mod text;
 
 use serde::Deserialize;

@@ -134,7 +134,7 @@ pub(super) async fn start(behaviour: Behaviour, change: impl FnOnce(&mut Setting
 /// A client that trusts one certificate and nothing else.
 pub(super) fn client(certificate_pem: Option<Vec<u8>>) -> reqwest::Client {
     // The second test to get here finds it installed.
-    drop(rustls::crypto::ring::default_provider().install_default());
+    crate::tls::install_crypto_provider();
     let roots = certificate_pem.map(|pem| reqwest::Certificate::from_pem(&pem).expect("a certificate"));
     reqwest::Client::builder().tls_certs_only(roots).no_proxy().build().expect("a client")
 }

@@ -2,8 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::EngineError;
+use crate::whole_file;
 
 /// How many of the boot query's statements the engine counts against the quota of `default`: all but the first. The
 /// supervisor checks at every start that nothing is left of it.
@@ -154,18 +154,8 @@ impl EngineFiles {
 
     /// Whole or not at all, readable by the owner alone.
     fn write_private(path: &Path, text: &str) -> Result<(), EngineError> {
-        let doing = || format!("cannot write {}", path.display());
-        let temporary = path.with_extension("new");
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(EngineError::io(doing()))?;
-        file.write_all(text.as_bytes()).map_err(EngineError::io(doing()))?;
-        file.sync_all().map_err(EngineError::io(doing()))?;
-        fs::rename(&temporary, path).map_err(EngineError::io(doing()))
+        let doing = format!("cannot write {}", path.display());
+        whole_file::write(path, text, whole_file::PRIVATE).map_err(EngineError::io(doing))
     }
 }
 
