@@ -29,8 +29,8 @@ pub(super) async fn keep(
         timestamp: record.timestamp,
         headers: vec![
             header(headers::SOURCE, source.to_string()),
-            header("reason", reason.to_owned()),
-            header("origin", format!("webhooks/{}/{}", record.position.partition.0, record.position.offset.0)),
+            header(headers::REASON, reason.to_owned()),
+            header(headers::ORIGIN, record.position.to_string()),
         ],
     };
     let mut pause = backoff::FIRST;

@@ -15,10 +15,33 @@ use crate::{
 /// A body's own creation time counts when it lies within this before receipt.
 const PLAUSIBLE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Row versions: the payload alone, and the payload with its stored object. A redelivery that fails to fetch must not
-/// replace what was fetched the first time.
-const VERSION_FROM_PAYLOAD: u64 = 1;
-const VERSION_ENRICHED: u64 = 2;
+/// How far a row has come, by which its versions are ordered: a redelivery that fetches less must not replace what was
+/// fetched the first time, in whatever order they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// The stored object is still to come.
+    Pending = 1,
+    /// There is no stored object to be had.
+    WithoutObject = 2,
+    /// With its stored object.
+    Enriched = 3,
+}
+
+impl Stage {
+    const fn of(fetch_status: FetchStatus) -> Self {
+        match fetch_status {
+            FetchStatus::Fetched => Self::Enriched,
+            FetchStatus::Pending => Self::Pending,
+            _ => Self::WithoutObject,
+        }
+    }
+
+    /// The row's `version`. The low half is left to corrections, each of which adds 1 to the version it corrects: they
+    /// outlive a redelivery, and a later stage outlives them.
+    const fn version(self) -> u64 {
+        (self as u64) << 32
+    }
+}
 
 /// What counts as inefficient.
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +175,7 @@ impl Draft {
             is_test: self.is_test,
             log_partition: self.position.partition.0,
             log_offset: self.position.offset.0,
-            version: if fetch_status == FetchStatus::Fetched { VERSION_ENRICHED } else { VERSION_FROM_PAYLOAD },
+            version: Stage::of(fetch_status).version(),
             is_deleted: 0,
         }
     }

@@ -13,6 +13,9 @@ pub struct ConsumerMetrics {
     in_flight_records: IntGauge,
     in_flight_bytes: IntGauge,
     unpriced: IntCounterVec,
+    retry_lag: IntGaugeVec,
+    retry_waiting: IntGauge,
+    retries: IntCounterVec,
 }
 
 /// Models told apart in metrics; a sender could name any number of them.
@@ -44,6 +47,18 @@ impl ConsumerMetrics {
                 Opts::new("heliometer_unpriced_requests_total", "Stored requests without a known price."),
                 &["model"],
             )?,
+            retry_lag: IntGaugeVec::new(
+                Opts::new("heliometer_fetch_retry_lag_records", "Stored objects that are still to be asked for again."),
+                &["partition"],
+            )?,
+            retry_waiting: IntGauge::new(
+                "heliometer_fetch_retry_waiting_records",
+                "Of these, the ones that were read and wait in memory for their turn.",
+            )?,
+            retries: IntCounterVec::new(
+                Opts::new("heliometer_fetch_retries_total", "Stored objects asked for again, by what became of it."),
+                &["result"],
+            )?,
         };
         registry.register(Box::new(metrics.outcomes.clone()))?;
         registry.register(Box::new(metrics.event_age_seconds.clone()))?;
@@ -51,6 +66,9 @@ impl ConsumerMetrics {
         registry.register(Box::new(metrics.in_flight_records.clone()))?;
         registry.register(Box::new(metrics.in_flight_bytes.clone()))?;
         registry.register(Box::new(metrics.unpriced.clone()))?;
+        registry.register(Box::new(metrics.retry_lag.clone()))?;
+        registry.register(Box::new(metrics.retry_waiting.clone()))?;
+        registry.register(Box::new(metrics.retries.clone()))?;
         Ok(metrics)
     }
 
@@ -64,6 +82,18 @@ impl ConsumerMetrics {
 
     pub(super) fn lag(&self, partition: Partition, records: u64) {
         self.lag.with_label_values(&[&partition.0.to_string()]).set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn retry_lag(&self, partition: Partition, records: u64) {
+        self.retry_lag.with_label_values(&[&partition.0.to_string()]).set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn retry_waiting(&self, records: usize) {
+        self.retry_waiting.set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn retried(&self, result: &str) {
+        self.retries.with_label_values(&[result]).inc();
     }
 
     pub(super) fn in_flight(&self, records: usize, bytes: usize) {

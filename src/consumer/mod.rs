@@ -6,10 +6,14 @@
 //! some messages are read again, and everything before the write is a pure function of the message and of what
 //! ClickHouse holds: processing them again writes the same rows under the same keys.
 //!
+//! A fetch that does not end in time goes on without its row: through the topic `fetch-retry`, see [`retry`]. What it
+//! brings is a higher version of the same row.
+//!
 //! Memory is bounded by `limits.max_in_flight_records` and `limits.max_in_flight_bytes`: past them the log is not
 //! read. When ClickHouse is away the batch is written again until it is back, and the log keeps the rest.
 
 mod backoff;
+mod batching;
 mod dead_letter;
 mod decide;
 mod draft;
@@ -18,13 +22,17 @@ mod guard;
 mod metrics;
 mod offsets;
 mod parts;
+mod retry;
 mod task;
 
 pub use draft::{Draft, Judgement};
 pub use error::ConsumerError;
 pub use metrics::ConsumerMetrics;
 pub use parts::ConsumerParts;
+pub use retry::RetryConsumer;
 pub use task::Consumer;
 
 /// The consumer group of the topic `webhooks`.
 pub const GROUP: &str = "heliometer";
+/// The consumer group of the topic `fetch-retry`.
+pub const RETRY_GROUP: &str = "fetch-retry";

@@ -13,16 +13,19 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ConsumerError, ConsumerParts, Draft, GROUP, backoff, dead_letter,
+    ConsumerError, ConsumerParts, Draft, GROUP, backoff,
+    batching::{Batching, InFlight, sleep_until},
+    dead_letter,
     decide::{Decoded, Outcome, decide, decode},
     guard::Guard,
     offsets::OffsetTracker,
+    retry::{self, Deferral},
 };
 use crate::{
     event_log::{LogEvent, Offset, Partition, ReadLimits, Record, Subscription, Topic},
-    fetch::FetchStatus,
+    fetch::{FetchStatus, Fetched},
     payload::headers,
-    store::{Batch, LogPositionRow, RecentIds, RequestRow, write_batch, write_positions},
+    store::{LogPositionRow, RecentIds, RequestRow, write_positions},
 };
 
 const POSITIONS_EVERY: Duration = Duration::from_secs(1);
@@ -35,12 +38,7 @@ pub struct Consumer {
     subscription: Box<dyn Subscription>,
     partitions: HashMap<Partition, PartitionState>,
     fetches: JoinSet<(RequestRow, InFlight)>,
-    batch: Batch,
-    /// Messages whose outcome is in `batch`.
-    batched: Vec<InFlight>,
-    batch_started: Option<Instant>,
-    /// At most one insert at a time: the next batch grows meanwhile.
-    writing: JoinSet<Vec<InFlight>>,
+    batching: Batching,
     in_flight_records: usize,
     in_flight_bytes: usize,
     unpriced_models: HashSet<String>,
@@ -53,31 +51,20 @@ struct PartitionState {
     offsets: OffsetTracker,
 }
 
-/// A message from its reading to its commit.
-#[derive(Clone, Copy, Debug)]
-struct InFlight {
-    partition: Partition,
-    offset: Offset,
-    size_bytes: usize,
-}
-
 impl Consumer {
     /// Joins the group.
     ///
     /// # Errors
     /// [`ConsumerError`] when the log cannot be read.
-    pub async fn join(parts: ConsumerParts) -> Result<Self, ConsumerError> {
+    pub async fn join(parts: Arc<ConsumerParts>) -> Result<Self, ConsumerError> {
         let subscription = parts.log.subscribe(Topic::Webhooks, GROUP, READ_LIMITS).await?;
         Ok(Self {
             guard: Guard::new(parts.dead_letter_window, parts.max_dead_letter_share_percent),
-            parts: Arc::new(parts),
+            batching: Batching::new(parts.clone()),
+            parts,
             subscription,
             partitions: HashMap::new(),
             fetches: JoinSet::new(),
-            batch: Batch::default(),
-            batched: Vec::new(),
-            batch_started: None,
-            writing: JoinSet::new(),
             in_flight_records: 0,
             in_flight_bytes: 0,
             unpriced_models: HashSet::new(),
@@ -99,8 +86,8 @@ impl Consumer {
             if is_stopping && self.in_flight_records == 0 {
                 break;
             }
-            self.start_writing_if_due(is_stopping);
-            let flush_at = self.flush_at();
+            self.batching.write_if_due(is_stopping && self.fetches.is_empty());
+            let flush_at = self.batching.flush_at();
             tokio::select! {
                 event = self.subscription.next(), if !is_stopping && self.has_room() => match event {
                     Ok(event) => {
@@ -120,11 +107,11 @@ impl Consumer {
                     // Its message would never get an outcome here: start anew from the last commit.
                     Err(error) => return Err(error.into()),
                 },
-                Some(written) = self.writing.join_next(), if !self.writing.is_empty() => self.commit(&written?).await,
-                () = tokio::time::sleep_until(flush_at.unwrap_or_else(Instant::now)), if flush_at.is_some() => {}
+                written = self.batching.written() => self.commit(&written?).await,
+                () = sleep_until(flush_at) => {}
                 _ = positions.tick() => self.report_positions().await,
                 () = shutdown.cancelled(), if !is_stopping => deadline = Some(Instant::now() + self.parts.shutdown_timeout),
-                () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if is_stopping => {
+                () = sleep_until(deadline) => {
                     tracing::warn!(
                         messages = self.in_flight_records,
                         "shutdown could not wait for these messages; they will be read again at the next start"
@@ -197,20 +184,17 @@ impl Consumer {
                 Decoded::Unreadable(error) => {
                     let kept = dead_letter::keep(&self.parts, record, &error, shutdown).await;
                     let Some((outcome, letter)) = kept else { return Ok(()) };
-                    self.batch.outcomes.push(outcome);
-                    self.batch.dead_letters.push(letter);
-                    self.batched(message);
+                    self.batching.push_outcome(outcome, Some(letter), message);
                 }
                 Decoded::Call(draft) => match decide(&draft, &mut state.ids) {
                     Outcome::Duplicate => {
                         let row = Outcome::Duplicate.row(record.position, draft.source(), record.timestamp);
-                        self.batch.outcomes.push(row);
+                        self.batching.push_outcome(row, None, message);
                         self.parts.metrics.decided(Outcome::Duplicate.as_str(), "");
-                        self.batched(message);
                     }
                     outcome => {
                         self.parts.metrics.decided(outcome.as_str(), "");
-                        self.enrich(*draft, message);
+                        self.enrich(*draft, record, message);
                     }
                 },
             }
@@ -243,7 +227,7 @@ impl Consumer {
     }
 
     /// Starts the fetch, or makes the row at once where there is nothing to fetch.
-    fn enrich(&mut self, draft: Draft, message: InFlight) {
+    fn enrich(&mut self, draft: Draft, record: &Record, message: InFlight) {
         let judgement = self.parts.judgement;
         let Some(url) = draft.url().filter(|_| !draft.is_test()).cloned() else {
             let status = if draft.is_test() { FetchStatus::Test } else { FetchStatus::None };
@@ -251,10 +235,18 @@ impl Consumer {
             self.add_row(row, message);
             return;
         };
-        let parts = self.parts.clone();
+        let (parts, record) = (self.parts.clone(), record.clone());
         self.fetches.spawn(async move {
-            let (status, object) = parts.fetcher.fetch(&url, draft.received_at()).await;
-            (draft.finish(status, object.as_deref(), judgement), message)
+            let row = match parts.fetcher.fetch(&url, draft.received_at()).await {
+                Fetched::Object(object) => draft.finish(FetchStatus::Fetched, Some(&object), judgement),
+                Fetched::Never(status) => draft.finish(status, None, judgement),
+                Fetched::NotNow { retry_after } => {
+                    // First this, then the row and the commit: a crash in between repeats both.
+                    let status = retry::defer(&parts, &url, Deferral::new(&record), retry_after).await;
+                    draft.finish(status, None, judgement)
+                }
+            };
+            (row, message)
         });
     }
 
@@ -263,46 +255,8 @@ impl Consumer {
             self.parts.metrics.unpriced(&row.model, &mut self.unpriced_models);
         }
         let outcome = if row.is_test { Outcome::Test } else { Outcome::Stored };
-        self.batch.outcomes.push(outcome.row_of(&row));
-        self.batch.requests.push(row);
-        self.batched(message);
-    }
-
-    fn batched(&mut self, message: InFlight) {
-        self.batched.push(message);
-        self.batch_started.get_or_insert_with(Instant::now);
-    }
-
-    fn flush_at(&self) -> Option<Instant> {
-        self.batch_started.filter(|_| self.writing.is_empty()).map(|started| started + self.parts.flush_interval)
-    }
-
-    fn start_writing_if_due(&mut self, is_stopping: bool) {
-        let is_due = self.batched.len() >= self.parts.flush_rows
-            || self.flush_at().is_some_and(|at| at <= Instant::now())
-            || (is_stopping && self.fetches.is_empty());
-        if !is_due || self.batched.is_empty() || !self.writing.is_empty() {
-            return;
-        }
-        self.batch_started = None;
-        let (batch, messages) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.batched));
-        let parts = self.parts.clone();
-        // Dropped with the set at shutdown: an insert that then still ends is repeated by redelivery.
-        self.writing.spawn(async move {
-            let mut pause = backoff::FIRST;
-            while let Err(error) = write_batch(&parts.client, parts.timeout, &batch, &parts.store_metrics).await {
-                parts.store_metrics.insert_failed(&error);
-                tracing::warn!(%error, messages = messages.len(), "a batch could not be written; trying again");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(backoff::LONGEST);
-            }
-            let now = parts.clock.now();
-            for row in &batch.outcomes {
-                parts.metrics.reached("stored", crate::domain::UtcMillis(row.received_at), now);
-            }
-            parts.inserted.notify_one();
-            messages
-        });
+        let outcome = outcome.row_of(&row);
+        self.batching.push_request(row, Some(outcome), message);
     }
 
     async fn commit(&mut self, messages: &[InFlight]) {

@@ -91,7 +91,7 @@ impl DeadLetters {
             let replayed_as = match action {
                 Action::Drop => String::new(),
                 Action::Replay => match self.replay(letter).await {
-                    Ok(Some(position)) => place(position),
+                    Ok(Some(position)) => position.to_string(),
                     Ok(None) => {
                         done.no_longer_kept += 1;
                         continue;
@@ -132,7 +132,7 @@ impl DeadLetters {
 fn again(record: Record) -> NewRecord {
     let mut headers: Vec<Header> =
         record.headers.iter().filter(|header| header.name == headers::SOURCE).cloned().collect();
-    headers.push(Header { name: headers::REPLAYED_FROM.to_owned(), value: place(record.position).into() });
+    headers.push(Header { name: headers::REPLAYED_FROM.to_owned(), value: record.position.to_string().into() });
     // The ingress could read no request_id, so the key is empty. If this version can, the message belongs to the
     // partition that knows its duplicates.
     let key = match Payload::parse(&record.body) {
@@ -140,10 +140,6 @@ fn again(record: Record) -> NewRecord {
         _ => record.key,
     };
     NewRecord { key, body: record.body, timestamp: record.timestamp, headers }
-}
-
-fn place(Position { topic, partition, offset }: Position) -> String {
-    format!("{}/{}/{}", topic.name(), partition.0, offset.0)
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{event_log::Topic, store::PendingDeadLetter};
+use crate::{
+    event_log::{Position, Topic},
+    store::PendingDeadLetter,
+};
 
 /// Bounds a request to the admin listener.
 const MAX_LOCATIONS: usize = 1_000;
@@ -38,14 +41,10 @@ impl Action {
     }
 }
 
-/// `topic/partition/offset`, as the view `dead_letters` writes it in `location` and in `origin`.
+/// Where a dead letter is kept or came in, as the view `dead_letters` writes it in `location` and in `origin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Location {
-    topic: Topic,
-    partition: u16,
-    offset: u64,
-}
+pub struct Location(Position);
 
 /// Why a text is no [`Location`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,18 +57,11 @@ impl FromStr for Location {
     type Err = LocationError;
 
     fn from_str(text: &str) -> Result<Self, LocationError> {
-        let mut parts = text.split('/');
-        let (Some(topic), Some(partition), Some(offset), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(LocationError);
-        };
-        let topic = [Topic::Webhooks, Topic::DeadLetter].into_iter().find(|known| known.name() == topic);
-        Ok(Self {
-            topic: topic.ok_or(LocationError)?,
-            partition: partition.parse().map_err(|_| LocationError)?,
-            offset: offset.parse().map_err(|_| LocationError)?,
-        })
+        let position: Position = text.parse().map_err(|_| LocationError)?;
+        match position.topic {
+            Topic::Webhooks | Topic::DeadLetter => Ok(Self(position)),
+            Topic::FetchRetry | Topic::Control => Err(LocationError),
+        }
     }
 }
 
@@ -83,7 +75,7 @@ impl TryFrom<String> for Location {
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.topic.name(), self.partition, self.offset)
+        self.0.fmt(f)
     }
 }
 
@@ -126,9 +118,9 @@ impl Selector {
     /// Whether this dead letter is meant.
     #[must_use]
     pub fn matches(&self, letter: &PendingDeadLetter) -> bool {
-        let is_at = |location: &Location| match location.topic {
-            Topic::Webhooks => (location.partition, location.offset) == (letter.log_partition, letter.log_offset),
-            _ => (location.partition, location.offset) == (letter.dead_letter_partition, letter.dead_letter_offset),
+        let is_at = |Location(at): &Location| match at.topic {
+            Topic::Webhooks => (at.partition.0, at.offset.0) == (letter.log_partition, letter.log_offset),
+            _ => (at.partition.0, at.offset.0) == (letter.dead_letter_partition, letter.dead_letter_offset),
         };
         self.reason.as_ref().is_none_or(|reason| *reason == letter.reason)
             && self.source.as_ref().is_none_or(|source| *source == letter.source)

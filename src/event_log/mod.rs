@@ -8,6 +8,8 @@
 //! *committed* offset is the next one it wants to read. The *end offset* is the next one that will be written.
 //! *Lag* is end offset − committed offset.
 
+use std::{fmt, str::FromStr};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -92,6 +94,36 @@ pub struct Position {
     pub partition: Partition,
     /// The place within that.
     pub offset: Offset,
+}
+
+impl fmt::Display for Position {
+    /// `topic/partition/offset`, as tables, headers and the command line have it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.topic.name(), self.partition.0, self.offset.0)
+    }
+}
+
+/// Why a text is no [`Position`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a position is topic/partition/offset, such as webhooks/0/12")]
+pub struct PositionError;
+
+impl FromStr for Position {
+    type Err = PositionError;
+
+    fn from_str(text: &str) -> Result<Self, PositionError> {
+        let mut parts = text.split('/');
+        let (Some(topic), Some(partition), Some(offset), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(PositionError);
+        };
+        Ok(Self {
+            topic: Topic::ALL.into_iter().find(|known| known.name() == topic).ok_or(PositionError)?,
+            partition: Partition(partition.parse().map_err(|_| PositionError)?),
+            offset: Offset(offset.parse().map_err(|_| PositionError)?),
+        })
+    }
 }
 
 /// A named value beside a record's body. Names are short ASCII words.

@@ -22,6 +22,8 @@ pub(super) enum AttemptError {
 
 pub(super) struct Attempt<'a> {
     pub(super) client: &'a reqwest::Client,
+    /// From connecting to the last byte.
+    pub(super) timeout: Duration,
     pub(super) memory_kib: &'a Arc<Semaphore>,
     pub(super) max_object_bytes: usize,
 }
@@ -30,7 +32,7 @@ impl Attempt<'_> {
     /// Gets the object, decompressed. Stops reading at the size limit.
     pub(super) async fn run(&self, url: &PresignedUrl) -> Result<Vec<u8>, AttemptError> {
         let mut response =
-            self.client.get(url.expose().clone()).send().await.map_err(|error| {
+            self.client.get(url.expose().clone()).timeout(self.timeout).send().await.map_err(|error| {
                 if is_refused(&error) { AttemptError::Final(FetchStatus::Refused) } else { retry() }
             })?;
         match response.status() {

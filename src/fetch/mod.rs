@@ -5,11 +5,14 @@
 //! Redirects are not followed: object storage does not redirect a pre-signed URL.
 //!
 //! A fetch is bounded in attempts, time, and bytes after decompression; all fetches together in number and bytes. It
-//! never fails a message: what could not be had is a [`FetchStatus`], and the row is written from the payload.
+//! never fails a message: what could not be had is a [`FetchStatus`], and the row is written from the payload. What could
+//! not be had in the few seconds that a row may wait is [`Fetched::NotNow`], and is asked for again later, as long as the
+//! URL lives.
 
 mod attempt;
 mod metrics;
 mod policy;
+mod schedule;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -42,6 +45,32 @@ pub enum FetchError {
     Client(String),
 }
 
+/// What a fetch came to.
+#[derive(Debug)]
+pub enum Fetched {
+    /// The object, decompressed.
+    Object(Vec<u8>),
+    /// It is not to be had, and why: asking again would change nothing.
+    Never(FetchStatus),
+    /// The storage failed, was slow or busy: worth another try.
+    NotNow {
+        /// After this, if the storage said so.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Fetched {
+    /// As it stands in the row.
+    #[must_use]
+    pub const fn status(&self) -> FetchStatus {
+        match self {
+            Self::Object(_) => FetchStatus::Fetched,
+            Self::Never(status) => *status,
+            Self::NotNow { .. } => FetchStatus::Pending,
+        }
+    }
+}
+
 /// What became of a URL; the values of `requests.fetch_status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchStatus {
@@ -59,7 +88,9 @@ pub enum FetchStatus {
     Refused,
     /// Larger than `fetch.max_object_bytes`.
     TooLarge,
-    /// Every attempt failed, or time ran out.
+    /// Not yet: it is asked for again, and then the row gets a higher version.
+    Pending,
+    /// Every attempt failed until the URL's life was over, or the storage answered with something odd.
     Failed,
     /// The object is not what it should be.
     Invalid,
@@ -79,6 +110,7 @@ impl FetchStatus {
             Self::Expired => "expired",
             Self::Refused => "refused",
             Self::TooLarge => "too_large",
+            Self::Pending => "pending",
             Self::Failed => "failed",
             Self::Invalid => "invalid",
             Self::Test => "test",
@@ -117,7 +149,6 @@ impl Fetcher {
             .referer(false)
             .gzip(true)
             .connect_timeout(Duration::from_millis(settings.attempt_timeout_ms))
-            .timeout(Duration::from_millis(settings.attempt_timeout_ms))
             .pool_max_idle_per_host(settings.max_concurrent)
             .user_agent(concat!("heliometer/", env!("CARGO_PKG_VERSION")))
             .dns_resolver(policy::GuardedResolver::new(policy.clone()))
@@ -135,59 +166,108 @@ impl Fetcher {
         })
     }
 
-    /// Reads the object, or says why not, within `fetch.total_timeout_ms`. The time spent waiting for a free slot
+    /// Reads the object within `fetch.total_timeout_ms`, in several attempts. The time spent waiting for a free slot
     /// counts: a slow bucket must not delay a row's cost.
-    pub async fn fetch(&self, url: &PresignedUrl, received_at: UtcMillis) -> (FetchStatus, Option<Vec<u8>>) {
-        if !self.settings.enabled {
-            return (FetchStatus::Disabled, None);
-        }
-        let deadline = Duration::from_millis(self.settings.total_timeout_ms);
-        let (status, object) = tokio::time::timeout(deadline, self.fetch_with_retries(url, received_at))
-            .await
-            .unwrap_or((FetchStatus::Failed, None));
-        self.metrics.finished(status);
-        if matches!(status, FetchStatus::Failed | FetchStatus::Refused | FetchStatus::Invalid) {
-            tracing::debug!(%url, status = status.as_str(), "the stored object could not be had");
-        }
-        (status, object)
+    pub async fn fetch(&self, url: &PresignedUrl, received_at: UtcMillis) -> Fetched {
+        let total = Duration::from_millis(self.settings.total_timeout_ms);
+        let each = Duration::from_millis(self.settings.attempt_timeout_ms);
+        let tries = Tries { most: self.settings.max_attempts, each, deadline: Instant::now() + total };
+        let in_time = async {
+            let Ok(_slot) = self.slots.acquire().await else { return Fetched::NotNow { retry_after: None } };
+            self.attempts(url, received_at, tries).await
+        };
+        let fetched = tokio::time::timeout(total, in_time).await;
+        self.finished(url, fetched.unwrap_or(Fetched::NotNow { retry_after: None }))
     }
 
-    async fn fetch_with_retries(&self, url: &PresignedUrl, received_at: UtcMillis) -> (FetchStatus, Option<Vec<u8>>) {
-        if !self.policy.allows_url(url.expose(), self.settings.allow_http) {
-            return (FetchStatus::Refused, None);
+    /// How many [`Fetcher::fetch_again`] may run at once. They have places of their own: the slow ones among them must
+    /// not keep rows waiting.
+    #[must_use]
+    pub fn retry_concurrency(&self) -> usize {
+        (self.settings.max_concurrent / 4).max(1)
+    }
+
+    /// Makes one attempt, for whom nobody waits: it may take `fetch.retry_timeout_ms`.
+    pub async fn fetch_again(&self, url: &PresignedUrl, received_at: UtcMillis) -> Fetched {
+        let each = Duration::from_millis(self.settings.retry_timeout_ms);
+        let tries = Tries { most: 1, each, deadline: Instant::now() + each };
+        self.finished(url, self.attempts(url, received_at, tries).await)
+    }
+
+    /// When to ask again after `deferrals` times of putting it off. `None` when the URL's life is over by then.
+    pub fn not_before(
+        &self,
+        url: &PresignedUrl,
+        received_at: UtcMillis,
+        deferrals: u32,
+        retry_after: Option<Duration>,
+    ) -> Option<UtcMillis> {
+        let first = Duration::from_millis(self.settings.retry_first_delay_ms);
+        let longest = Duration::from_millis(self.settings.retry_max_delay_ms);
+        let pause = self.jitter(schedule::doubled(first, deferrals).min(longest));
+        schedule::not_before(self.clock.now(), url.expires_at(received_at), pause, retry_after)
+    }
+
+    fn finished(&self, url: &PresignedUrl, fetched: Fetched) -> Fetched {
+        let status = fetched.status();
+        self.metrics.finished(status);
+        if matches!(status, FetchStatus::Failed | FetchStatus::Refused | FetchStatus::Pending) {
+            tracing::debug!(%url, status = status.as_str(), "the stored object could not be had");
         }
-        let Ok(_slot) = self.slots.acquire().await else { return (FetchStatus::Failed, None) };
+        fetched
+    }
+
+    async fn attempts(&self, url: &PresignedUrl, received_at: UtcMillis, tries: Tries) -> Fetched {
+        if !self.settings.enabled {
+            return Fetched::Never(FetchStatus::Disabled);
+        }
+        if !self.policy.allows_url(url.expose(), self.settings.allow_http) {
+            return Fetched::Never(FetchStatus::Refused);
+        }
         let attempt = Attempt {
             client: &self.client,
+            timeout: tries.each,
             memory_kib: &self.memory_kib,
             max_object_bytes: self.settings.max_object_bytes,
         };
-        for number in 1..=self.settings.max_attempts {
+        let mut retry_after = None;
+        for number in 1..=tries.most {
             let life_left = url.expires_at(received_at).since(self.clock.now());
             if life_left.is_zero() {
-                return (FetchStatus::Expired, None);
+                return Fetched::Never(FetchStatus::Expired);
             }
             let started = Instant::now();
             let result = attempt.run(url).await;
             self.metrics.attempted(number, result.as_ref().err(), started.elapsed(), life_left);
             match result {
-                Ok(object) => return (FetchStatus::Fetched, Some(object)),
-                Err(AttemptError::Final(status)) => return (status, None),
-                Err(AttemptError::Retry { after }) if number < self.settings.max_attempts => {
-                    tokio::time::sleep(after.unwrap_or_else(|| self.backoff(number))).await;
-                }
-                Err(AttemptError::Retry { .. }) => {}
+                Ok(object) => return Fetched::Object(object),
+                Err(AttemptError::Final(status)) => return Fetched::Never(status),
+                Err(AttemptError::Retry { after }) => retry_after = after,
             }
+            let pause = retry_after.unwrap_or_else(|| self.jitter(schedule::doubled(FIRST_BACKOFF, number)));
+            if number == tries.most || Instant::now() + pause >= tries.deadline {
+                break;
+            }
+            tokio::time::sleep(pause).await;
         }
-        (FetchStatus::Failed, None)
+        Fetched::NotNow { retry_after }
     }
 
-    /// Full jitter: anywhere between zero and the doubled backoff, so that many fetches do not come back at once.
-    fn backoff(&self, attempt: u32) -> Duration {
-        let longest = FIRST_BACKOFF.saturating_mul(1 << attempt.min(10));
+    /// Full jitter: anywhere between zero and `longest`, so that many fetches do not come back at once.
+    fn jitter(&self, longest: Duration) -> Duration {
         let fraction: f64 = self.jitter.lock().unwrap_or_else(PoisonError::into_inner).random();
         longest.mul_f64(fraction)
     }
+}
+
+/// How an object is tried for.
+#[derive(Clone, Copy)]
+struct Tries {
+    most: u32,
+    /// One attempt's limit.
+    each: Duration,
+    /// No attempt begins after it.
+    deadline: Instant,
 }
 
 #[cfg(test)]

@@ -6,3 +6,11 @@ pub const SOURCE: &str = "source";
 pub const SECRET: &str = "secret";
 /// On a message that was replayed, which the ingress did not write: where it was kept as a dead letter.
 pub const REPLAYED_FROM: &str = "replayed-from";
+/// On a dead letter: why it could not be understood.
+pub const REASON: &str = "reason";
+/// On a dead letter, and on a fetch that is to be tried again: where the webhook stands in the log.
+pub const ORIGIN: &str = "origin";
+/// On a fetch that is to be tried again: not earlier than this, in milliseconds since 1970 UTC.
+pub const NOT_BEFORE: &str = "not-before";
+/// On a fetch that is to be tried again: how often it was put off, this time included.
+pub const DEFERRALS: &str = "deferrals";

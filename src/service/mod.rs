@@ -24,7 +24,7 @@ pub use roles::{Role, Roles};
 use crate::{
     admin,
     alert::AlertMetrics,
-    consumer::{Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement},
+    consumer::{Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement, RetryConsumer},
     dead_letters::DeadLetters,
     domain::{Clock, SystemClock},
     event_log::{EmbeddedLog, EventLog, KafkaLog, PatientLog, SpooledLog},
@@ -113,9 +113,12 @@ impl Service {
         let store_metrics = StoreMetrics::new(registry)?;
         let inserted = Arc::new(Notify::new());
         if roles.has(Role::Consumer) {
-            let consumer = self.join_group(clock, registry, &store_metrics, &inserted).await?;
+            let (consumer, retries) = self.join_groups(clock, registry, &store_metrics, &inserted).await?;
             self.health.ready("consumer");
-            self.consumer = Some(tokio::spawn(consumer.run(self.stages.consumer.clone())));
+            let stop = self.stages.consumer.clone();
+            self.consumer = Some(tokio::spawn(async move {
+                tokio::try_join!(consumer.run(stop.clone()), retries.run(stop)).map(|((), ())| ())
+            }));
         }
         if roles.has(Role::Alerter) {
             let settings = &self.settings;
@@ -144,13 +147,13 @@ impl Service {
         Ok(())
     }
 
-    async fn join_group(
+    async fn join_groups(
         &self,
         clock: &Arc<dyn Clock>,
         registry: &Registry,
         store_metrics: &StoreMetrics,
         inserted: &Arc<Notify>,
-    ) -> Result<Consumer, ServiceError> {
+    ) -> Result<(Consumer, RetryConsumer), ServiceError> {
         let Some(database) = &self.database else { return Err(ServiceError::Stopped("the database")) };
         let settings = &self.settings;
         let seed = u64::try_from(clock.now().0).unwrap_or(0);
@@ -174,7 +177,8 @@ impl Service {
             metrics: ConsumerMetrics::new(registry)?,
             store_metrics: store_metrics.clone(),
         };
-        Ok(Consumer::join(parts).await?)
+        let parts = Arc::new(parts);
+        Ok((Consumer::join(parts.clone()).await?, RetryConsumer::join(parts).await?))
     }
 
     /// Where webhooks are taken.

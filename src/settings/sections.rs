@@ -256,8 +256,15 @@ pub struct FetchSettings {
     pub max_attempts: u32,
     /// One attempt must finish within this.
     pub attempt_timeout_ms: u64,
-    /// All attempts together must finish within this; then the row is written from the payload alone.
+    /// All attempts together must finish within this; then the row is written from the payload alone, and the object is
+    /// asked for again later.
     pub total_timeout_ms: u64,
+    /// Later attempts, which no row waits for, must finish within this.
+    pub retry_timeout_ms: u64,
+    /// The first later attempt comes within this, the next within twice this and so on, at random.
+    pub retry_first_delay_ms: u64,
+    /// No later attempt waits longer for its turn.
+    pub retry_max_delay_ms: u64,
     /// An object is read up to this size after decompression.
     pub max_object_bytes: usize,
 }
@@ -272,6 +279,9 @@ impl Default for FetchSettings {
             max_attempts: 3,
             attempt_timeout_ms: 1_500,
             total_timeout_ms: 2_500,
+            retry_timeout_ms: 30_000,
+            retry_first_delay_ms: 10_000,
+            retry_max_delay_ms: 300_000,
             max_object_bytes: 64 * 1024 * 1024,
         }
     }

@@ -13,6 +13,7 @@ mod bad_input;
 mod commands;
 mod dead_letters;
 mod exactness;
+mod fetch_retry;
 mod harness;
 mod leadership;
 mod restarts;
