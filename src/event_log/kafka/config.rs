@@ -120,7 +120,8 @@ pub(super) fn producer(settings: &EventLogSettings) -> Result<ClientConfig, Even
         .set("enable.idempotence", "true")
         // CRC-32 of the key modulo the number of partitions, as in the embedded log.
         .set("partitioner", "consistent")
-        // JSON shrinks several times for little processor time: disk, network and brokers' memory are dearer.
+        // Measured by `benches/kafka_compression`: at most a tenth more processor time here than with lz4, and
+        // a quarter to two thirds fewer bytes for disk, network and brokers' memory (docs/dependencies.md).
         .set("compression.type", "zstd")
         // Records that come at the same time share a request.
         .set("linger.ms", "5")
