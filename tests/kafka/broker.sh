@@ -39,8 +39,8 @@ start() {
     command -v java >/dev/null || die "needs Java 17: apt-get install openjdk-17-jre-headless"
     fetch
     mkdir -p "$dir"
-    # Group rebalances at once, so that tests need not wait; retention is looked at hourly, since the tests write
-    # records dated 1970.
+    # Group rebalances at once, so that tests need not wait; retention is looked at hourly, and not 30 seconds
+    # after the start as well, since the tests write records dated 1970.
     cat >"$dir/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
@@ -57,6 +57,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 log.retention.check.interval.ms=3600000
+log.initial.task.delay.ms=3600000
 auto.create.topics.enable=false
 PROPERTIES
     if [[ -f $dir/extra.properties ]]; then cat "$dir/extra.properties" >>"$dir/server.properties"; fi
