@@ -1,4 +1,5 @@
-//! A Kafka broker of its own, which is killed, or which lets nobody in without credentials (`secure`). What needs any broker is in `src/event_log/kafka/tests/broker.rs`.
+//! A Kafka broker of its own, which is killed, or which lets nobody in without credentials (`secure`). What needs any
+//! broker is in `src/event_log/kafka/tests/broker.rs`.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails, and says why")]
 

@@ -31,7 +31,7 @@ const TOKEN_LIFE: Duration = Duration::from_secs(8);
 /// A broker that lets in whom it should.
 struct Secured {
     broker: Broker,
-    ssl_port: u16,
+    tls_port: u16,
     sasl_port: u16,
     tokens: TokenServer,
 }
@@ -43,14 +43,14 @@ fn free_port() -> u16 {
 impl Secured {
     async fn start() -> Self {
         let broker = Broker::that_is_away().await;
-        let (ssl_port, sasl_port) = (free_port(), free_port());
+        let (tls_port, sasl_port) = (free_port(), free_port());
         let directory = broker.directory.path();
         write_certificates(directory);
         let tokens = TokenServer::start(USER, PASSWORD, TOKEN_LIFE).await;
         fs::write(directory.join("jwks.json"), tokens.key_set()).expect("writes");
-        write_configuration(directory, broker.port, ssl_port, sasl_port);
+        write_configuration(directory, broker.port, tls_port, sasl_port);
         broker.start_it();
-        Self { broker, ssl_port, sasl_port, tokens }
+        Self { broker, tls_port, sasl_port, tokens }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -77,7 +77,7 @@ impl Secured {
                 ("ssl.certificate.location".to_owned(), path("client.pem")),
                 ("ssl.key.location".to_owned(), path("client.key")),
             ]),
-            ..self.settings("ssl", self.ssl_port, SecurityProtocol::Ssl)
+            ..self.settings("ssl", self.tls_port, SecurityProtocol::Ssl)
         }
     }
 
@@ -135,15 +135,17 @@ fn write_certificates(directory: &Path) {
     }
 }
 
-fn write_configuration(directory: &Path, port: u16, ssl_port: u16, sasl_port: u16) {
+fn write_configuration(directory: &Path, port: u16, tls_port: u16, sasl_port: u16) {
     let (controller_port, path) = (port + 1, directory.display());
+    let host = "127.0.0.1";
     let modules = "org.apache.kafka.common.security";
     let sasl = "listener.name.sasl_ssl";
-    // Connections end with their tokens, unless these are renewed. Kafka 4.1.0's own choice of a validator would take any
-    // token, whoever signed it.
+    // Connections end with their tokens, unless these are renewed. Kafka 4.1.0 by itself would choose a validator that
+    // takes an expired token.
     let properties = format!(
         r#"
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},SSL://127.0.0.1:{ssl_port},SASL_SSL://127.0.0.1:{sasl_port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port},\
+SSL://{host}:{tls_port},SASL_SSL://{host}:{sasl_port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 ssl.keystore.type=PEM

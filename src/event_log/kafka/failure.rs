@@ -85,13 +85,13 @@ const fn advice(code: Code) -> &'static str {
             "; check that event_log.brokers can be reached from here and that event_log.security_protocol is theirs"
         }
         Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
-            "; check event_log.sasl_mechanism and its credentials: sasl_username and sasl_password, or with OAUTHBEARER \
-             what the brokers expect of a token"
+            "; check event_log.sasl_mechanism and its credentials: sasl_username and sasl_password, or with \
+             OAUTHBEARER what the brokers expect of a token"
         }
         Code::SSL => "; check event_log.ssl_ca_file and that the brokers' certificates name their hosts",
         Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed => {
-            "; grant this user Read, Write, Describe and Create on topics, and Read on groups, that begin with \
-             event_log.topic_prefix, and IdempotentWrite on the cluster"
+            "; grant this user Read, Write, Describe, DescribeConfigs and Create on topics, and Read on groups, that begin \
+             with event_log.topic_prefix, and IdempotentWrite on the cluster"
         }
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
             "; the topic was removed: restart to have it made again"

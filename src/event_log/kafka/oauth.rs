@@ -236,6 +236,10 @@ fn http_client(settings: &EventLogSettings) -> Result<reqwest::Client, EventLogE
         .timeout(ATTEMPT_TIMEOUT)
         // A redirect must not carry the secret elsewhere.
         .redirect(reqwest::redirect::Policy::none());
+    // A proxy would get the secret in the clear.
+    if settings.oauth_token_url.as_ref().is_some_and(|url| url.scheme() == "http") {
+        builder = builder.no_proxy();
+    }
     if let Some(path) = &settings.oauth_ca_file {
         let pem = std::fs::read(path).map_err(|error| wrong("oauth_ca_file", format!("cannot be read: {error}")))?;
         let certificates = reqwest::Certificate::from_pem_bundle(&pem)
@@ -346,7 +350,8 @@ impl TokenServer {
     }
 }
 
-/// Form-encoding as RFC 6749, section 2.3.1, asks for. Characters that need none are left, for servers that decode none.
+/// Form-encoding as RFC 6749, section 2.3.1, asks for. Characters that need none stay, for servers that
+/// decode none.
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -112,8 +112,8 @@ fn durability(settings: &EventLogSettings, found: &Described, warnings: &mut Vec
     let replicas = found.replicas;
     if in_sync > replicas {
         warnings.push(format!(
-            "min.insync.replicas={in_sync} is more than its {replicas} replicas, so no record can be written: lower it, \
-             or add replicas"
+            "min.insync.replicas={in_sync} is more than its {replicas} replicas, so no record can be written: \
+             lower it, or add replicas"
         ));
     } else if replicas > 1 && in_sync < 2 {
         warnings.push(format!(

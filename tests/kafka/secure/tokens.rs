@@ -92,7 +92,8 @@ fn token(key: &KeyPair, life_seconds: i64) -> String {
     let now = i64::try_from(now).expect("fits");
     let header = json!({ "alg": "ES256", "typ": "JWT", "kid": "test" });
     let claims = json!({
-        "iss": "test", "sub": "heliometer", "aud": "kafka", "scope": "kafka", "iat": now - 60, "exp": now + life_seconds,
+        "iss": "test", "sub": "heliometer", "aud": "kafka", "scope": "kafka", "iat": now - 60,
+        "exp": now + life_seconds,
     });
     let part = |value: &Value| base64(value.to_string().as_bytes(), false);
     let signed = format!("{}.{}", part(&header), part(&claims));

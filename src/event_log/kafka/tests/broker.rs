@@ -241,7 +241,7 @@ struct HeldBytes(Arc<AtomicU64>);
 impl ClientContext for HeldBytes {
     fn stats(&self, statistics: Statistics) {
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
-        let held = partitions.map(|partition| u64::try_from(partition.fetchq_size).expect("is not negative")).sum();
+        let held = partitions.map(|partition| partition.fetchq_size).sum();
         self.0.fetch_max(held, Ordering::SeqCst);
     }
 }
