@@ -18,3 +18,4 @@ mod leadership;
 mod restarts;
 mod samples;
 mod slack;
+mod totals;
