@@ -273,6 +273,12 @@ impl Process {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if let Some(kept) = std::env::var_os("HELIOMETER_CHAOS_LOG_DIR") {
+            for name in self.processes.keys() {
+                let kept = PathBuf::from(&kept).join(format!("{name}.{}.log", self.broker.port()));
+                drop(std::fs::write(kept, self.log(name)));
+            }
+        }
         if std::thread::panicking() {
             for name in self.processes.keys() {
                 eprintln!("{name}'s last log lines:\n{}", last_lines(&self.log(name), 30));

@@ -1,7 +1,7 @@
 //! Roles in processes of their own, undisturbed and in a rebalance storm.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -38,17 +38,19 @@ fn assignments(cluster: &Cluster, consumer: &str) -> Vec<String> {
 fn a_storm_of_rebalances_changes_no_total() {
     const CONSUMERS: [&str; 4] = ["consumer-1", "consumer-2", "consumer-3", "consumer-4"];
     const SEED: u64 = 5;
+    const PARTITIONS: usize = 8;
     let mut cluster = Cluster::start(
         &["ingress", "consumer-1", "consumer-2", "consumer-3", "consumer-4", "alerter-1"],
-        "[event_log]\npartitions = 8\n",
+        // A dead member is missed sooner, so that the partitions move more often.
+        &format!("[event_log]\npartitions = {PARTITIONS}\n[event_log.properties]\n\"session.timeout.ms\" = \"6000\"\n"),
     );
-    let (mut random, seconds) = (StdRng::seed_from_u64(SEED), longer_runs(30, 120));
+    let (mut random, seconds) = (StdRng::seed_from_u64(SEED), longer_runs(40, 120));
     let count = (300 * (seconds + 5)).to_string();
     let mut simulation =
         cluster.simulate(&["--rate", "300", "--count", &count, "--seed", "5", "--faults", "duplicates=5,reorder=5"]);
     let (mut stopped, mut killed, end) = (0, 0, Instant::now() + Duration::from_secs(seconds));
     while Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(random.random_range(1_000..4_000)));
+        std::thread::sleep(Duration::from_millis(random.random_range(500..3_000)));
         assert!(simulation.is_running(), "the load was over before the storm");
         cluster.ensure_all_run();
         let running = cluster.running("consumer");
@@ -78,18 +80,19 @@ fn a_storm_of_rebalances_changes_no_total() {
     }
     let expected = simulation.finish();
     let resent = cluster.assert_exact(&expected, RESENT_AT_MOST);
-    let (mut moves, mut owners_of_first) = (0, BTreeSet::new());
+    let (mut moves, mut owners) = (0, BTreeMap::<String, BTreeSet<&str>>::new());
     for name in CONSUMERS {
-        let assigned = assignments(&cluster, name);
-        moves += assigned.len();
-        owners_of_first.extend(assigned.iter().any(|partition| partition == "0").then_some(name));
+        for partition in assignments(&cluster, name) {
+            moves += 1;
+            owners.entry(partition).or_default().insert(name);
+        }
     }
+    let moved = owners.values().filter(|owners| owners.len() > 1).count();
     cluster.tell(format!(
-        "{} requests exact; {stopped} stopped, {killed} killed, {moves} assignments, partition 0 had {} owners, \
-         {resent} resent",
+        "{} requests exact; {stopped} stopped, {killed} killed, {moves} assignments, {moved} of {PARTITIONS} partitions \
+         had several owners, {resent} resent",
         expected.sums.requests,
-        owners_of_first.len()
     ));
     assert!(stopped >= 2 && killed >= 2, "no storm");
-    assert!(moves >= 24 && owners_of_first.len() >= 2, "the partitions hardly moved");
+    assert!(moves >= 20 && moved >= 4, "the partitions hardly moved");
 }
