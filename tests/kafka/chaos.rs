@@ -15,9 +15,11 @@ use crate::{
 
 /// Messages that one disturbance may bring into the log twice: those that waited for the broker's answer, or were on
 /// their way from the spool.
-pub(crate) const RESENT_AT_MOST: i64 = 500;
+pub(crate) const RESENT_AT_MOST: i64 = 200;
 const RATE: u64 = 250;
 const LOAD_SECONDS: u64 = 36;
+const FAULTS: &str =
+    "duplicates=3,reorder=5,bad-signature=0.5,not-json=0.2,no-request-id=0.2,storage-404=2,storage-500=2";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
@@ -55,16 +57,7 @@ fn killed_at_random_every_total_is_exact() {
 fn one_run(seed: u64, kills: &mut BTreeMap<Part, u64>) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut cluster = Cluster::start(&["ingress", "consumer-1", "consumer-2", "alerter-1", "alerter-2"], "");
-    let mut simulation = cluster.simulate(&[
-        "--rate",
-        &RATE.to_string(),
-        "--count",
-        &(RATE * LOAD_SECONDS).to_string(),
-        "--seed",
-        &seed.to_string(),
-        "--faults",
-        "duplicates=3,reorder=5,bad-signature=0.5,not-json=0.2,no-request-id=0.2,storage-404=2,storage-500=2",
-    ]);
+    let mut simulation = cluster.load(RATE, LOAD_SECONDS, seed, FAULTS);
     wait_until("the first rows", || (cluster.desk.count("(SELECT count() FROM requests)") > 0).then_some(()));
     let mut order = PARTS;
     order.shuffle(&mut random);

@@ -199,8 +199,12 @@ impl Cluster {
         format!("https://localhost:{}/webhook", self.ingress_port)
     }
 
-    pub(crate) fn simulate(&self, arguments: &[&str]) -> Simulation {
-        self.desk.start_simulation_to(&self.webhook_url(), arguments)
+    /// Sends so much for so long: the events of `seed`, at `rate` a second.
+    pub(crate) fn load(&self, rate: u64, seconds: u64, seed: u64, faults: &str) -> Simulation {
+        let numbers = [rate, rate * seconds, seed].map(|number| number.to_string());
+        let [rate, count, seed] = numbers.each_ref().map(String::as_str);
+        let arguments = ["--rate", rate, "--count", count, "--seed", seed, "--faults", faults];
+        self.desk.start_simulation_to(&self.webhook_url(), &arguments)
     }
 
     /// Stops all in order; the last one that can lead stops last.

@@ -45,9 +45,7 @@ fn a_storm_of_rebalances_changes_no_total() {
         &format!("[event_log]\npartitions = {PARTITIONS}\n[event_log.properties]\n\"session.timeout.ms\" = \"6000\"\n"),
     );
     let (mut random, seconds) = (StdRng::seed_from_u64(SEED), longer_runs(40, 120));
-    let count = (300 * (seconds + 5)).to_string();
-    let mut simulation =
-        cluster.simulate(&["--rate", "300", "--count", &count, "--seed", "5", "--faults", "duplicates=5,reorder=5"]);
+    let mut simulation = cluster.load(300, seconds + 5, SEED, "duplicates=5,reorder=5");
     let (mut stopped, mut killed, end) = (0, 0, Instant::now() + Duration::from_secs(seconds));
     while Instant::now() < end {
         std::thread::sleep(Duration::from_millis(random.random_range(500..3_000)));
