@@ -1,6 +1,10 @@
 //! What librdkafka says, in our log and metrics, and what it asks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use prometheus::IntCounterVec;
 use rdkafka::{
@@ -9,6 +13,9 @@ use rdkafka::{
 
 use super::oauth::Tokens;
 
+/// librdkafka repeats an error many times a second while brokers are away; the log has each kind once in this time.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
 /// For every client of one log.
 #[derive(Clone)]
 pub(super) struct Reports {
@@ -16,6 +23,8 @@ pub(super) struct Reports {
     pub(super) tokens: Option<Tokens>,
     /// Why connections fail, for whoever waits for one.
     trouble: Arc<Mutex<Option<Trouble>>>,
+    /// When each kind of error was told last.
+    told: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
 /// A connection that failed, in librdkafka's words: these name hosts and reasons, never credentials.
@@ -27,7 +36,7 @@ pub(super) struct Trouble {
 
 impl Reports {
     pub(super) fn new(broker_errors: IntCounterVec, tokens: Option<Tokens>) -> Self {
-        Self { broker_errors, tokens, trouble: Arc::default() }
+        Self { broker_errors, tokens, trouble: Arc::default(), told: Arc::default() }
     }
 
     /// The same with troubles of its own.
@@ -38,6 +47,15 @@ impl Reports {
     /// The most telling trouble since the last call.
     pub(super) fn take_trouble(&self) -> Option<Trouble> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn is_news(&self, label: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = told.get(label).is_none_or(|last| last.elapsed() >= TOLD_EVERY);
+        if is_news {
+            told.insert(label.to_owned(), Instant::now());
+        }
+        is_news
     }
 
     fn remember(&self, code: Code, reason: &str) {
@@ -80,7 +98,11 @@ impl ClientContext for Reports {
         if let Some(code) = error.rdkafka_error_code() {
             self.remember(code, reason);
         }
-        tracing::warn!(target: "librdkafka", error = label, "{reason}");
+        if self.is_news(&label) {
+            tracing::warn!(target: "librdkafka", error = label, "{reason}");
+        } else {
+            tracing::debug!(target: "librdkafka", error = label, "{reason}");
+        }
     }
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {

@@ -239,8 +239,12 @@ fn numbers(partitions: &TopicPartitionList) -> Vec<Partition> {
 pub(super) fn run(consumer: &Arc<GroupConsumer>, topic: &str, membership: &Membership, alive: TaskTrackerToken) {
     while !membership.stop.is_cancelled() {
         match consumer.poll(POLL) {
-            // One lost connection is the client's own business: counted, logged, made anew.
-            None | Some(Err(KafkaError::MessageConsumption(Code::BrokerTransportFailure | Code::Resolve))) => {}
+            // Lost connections, also all of them, are the client's own business: counted, logged, made anew. Nobody needs to
+            // join anew for it: the brokers say what was taken away meanwhile when they are back.
+            None
+            | Some(Err(KafkaError::MessageConsumption(
+                Code::BrokerTransportFailure | Code::Resolve | Code::AllBrokersDown,
+            ))) => {}
             Some(Err(error)) => {
                 let is_fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
                 membership.fail(failed("reading from Kafka", &error), is_fatal);
