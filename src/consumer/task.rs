@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     event_log::{LogEvent, Offset, Partition, ReadLimits, Record, Subscription, Topic},
-    fetch::{FetchStatus, Fetched},
+    fetch::{FetchStatus, Fetched, Wanted},
     payload::headers,
     store::{LogPositionRow, RecentIds, RequestRow, write_positions},
 };
@@ -237,12 +237,13 @@ impl Consumer {
         };
         let (parts, record) = (self.parts.clone(), record.clone());
         self.fetches.spawn(async move {
-            let row = match parts.fetcher.fetch(&url, draft.received_at()).await {
+            let wanted = Wanted { source: draft.source(), url: &url, received_at: draft.received_at() };
+            let row = match parts.fetcher.fetch(wanted).await {
                 Fetched::Object(object) => draft.finish(FetchStatus::Fetched, Some(&object), judgement),
                 Fetched::Never(status) => draft.finish(status, None, judgement),
                 Fetched::NotNow { retry_after } => {
                     // First this, then the row and the commit: a crash in between repeats both.
-                    let status = retry::defer(&parts, &url, Deferral::new(&record), retry_after).await;
+                    let status = retry::defer(&parts, wanted, Deferral::new(&record), retry_after).await;
                     draft.finish(status, None, judgement)
                 }
             };

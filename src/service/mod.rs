@@ -157,7 +157,8 @@ impl Service {
         let Some(database) = &self.database else { return Err(ServiceError::Stopped("the database")) };
         let settings = &self.settings;
         let seed = u64::try_from(clock.now().0).unwrap_or(0);
-        let fetcher = Fetcher::new(settings.fetch.clone(), clock.clone(), FetchMetrics::new(registry)?, seed)?;
+        let fetcher =
+            Fetcher::new(settings.fetch.clone(), &settings.sources, clock.clone(), FetchMetrics::new(registry)?, seed)?;
         let parts = ConsumerParts {
             log: self.log.clone(),
             client: database.client().clone(),

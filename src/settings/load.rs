@@ -71,7 +71,7 @@ fn add_default_source(settings: &mut Settings, list: &str) -> Result<(), Setting
                 .map_err(|source| SettingsError::Secret { key: "HELICONE_WEBHOOK_SECRET".to_owned(), source })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    settings.sources.push(SourceSettings { name, secrets });
+    settings.sources.push(SourceSettings::new(name, secrets));
     Ok(())
 }
 
@@ -99,7 +99,14 @@ impl Settings {
                 });
             }
         }
-        let at_least_one: [(&str, u64); 10] = [
+        if self.fetch.max_in_flight_bytes < self.fetch.max_object_bytes {
+            return Err(SettingsError::Value {
+                place: "settings".to_owned(),
+                key: "fetch.max_in_flight_bytes".to_owned(),
+                message: "must be at least fetch.max_object_bytes, or the largest objects never fit".to_owned(),
+            });
+        }
+        let at_least_one: [(&str, u64); 11] = [
             ("event_log.partitions", self.event_log.partitions.into()),
             ("ingress.max_body_bytes", self.ingress.max_body_bytes as u64),
             ("ingress.max_connections", self.ingress.max_connections as u64),
@@ -108,6 +115,7 @@ impl Settings {
             ("rate_limit.failed_signatures_per_15_minutes", self.rate_limit.failed_signatures_per_15_minutes.into()),
             ("clickhouse.flush_rows", self.clickhouse.flush_rows as u64),
             ("fetch.max_concurrent", self.fetch.max_concurrent as u64),
+            ("fetch.max_concurrent_per_host", self.fetch.max_concurrent_per_host as u64),
             ("limits.dead_letter_window", self.limits.dead_letter_window as u64),
             ("fetch.max_attempts", self.fetch.max_attempts.into()),
         ];

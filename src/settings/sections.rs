@@ -179,6 +179,20 @@ pub struct SourceSettings {
     pub name: SourceName,
     /// Any of these may have signed; two while rotating.
     pub secrets: Vec<Secret>,
+    /// Hosts from which stored bodies may be fetched, as globs such as `*.amazonaws.com`; none allows any.
+    #[serde(default)]
+    pub fetch_hosts: Vec<String>,
+    /// Whether `http://` URLs are accepted from this source; as `fetch.allow_http` says unless set.
+    #[serde(default)]
+    pub fetch_allow_http: Option<bool>,
+}
+
+impl SourceSettings {
+    /// A source with everything else at its default.
+    #[must_use]
+    pub const fn new(name: SourceName, secrets: Vec<Secret>) -> Self {
+        Self { name, secrets, fetch_hosts: Vec::new(), fetch_allow_http: None }
+    }
 }
 
 /// `[clickhouse]`
@@ -252,6 +266,10 @@ pub struct FetchSettings {
     pub allow_private_cidrs: Vec<String>,
     /// Fetches at once.
     pub max_concurrent: usize,
+    /// Fetches at once from one host.
+    pub max_concurrent_per_host: usize,
+    /// Bytes of objects in memory at once, over all fetches.
+    pub max_in_flight_bytes: usize,
     /// Attempts per object.
     pub max_attempts: u32,
     /// One attempt must finish within this.
@@ -276,6 +294,8 @@ impl Default for FetchSettings {
             allow_http: false,
             allow_private_cidrs: Vec::new(),
             max_concurrent: 64,
+            max_concurrent_per_host: 48,
+            max_in_flight_bytes: 256 * 1024 * 1024,
             max_attempts: 3,
             attempt_timeout_ms: 1_500,
             total_timeout_ms: 2_500,

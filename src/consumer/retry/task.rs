@@ -16,9 +16,9 @@ use crate::{
         decide::{Decoded, decode},
         offsets::OffsetTracker,
     },
-    domain::PresignedUrl,
+    domain::{PresignedUrl, UtcMillis},
     event_log::{LogEvent, Offset, Partition, ReadLimits, Record, Subscription, Topic},
-    fetch::{FetchStatus, Fetched},
+    fetch::{FetchStatus, Fetched, Wanted},
     store::RequestRow,
 };
 
@@ -170,8 +170,12 @@ impl RetryConsumer {
             self.finish(message);
             return;
         };
+        self.wait(turn.deferral.not_before, turn);
+    }
+
+    fn wait(&mut self, not_before: UtcMillis, turn: Turn) {
         let expires_at = turn.url.expires_at(turn.draft.received_at());
-        self.waiting.push(turn.deferral.not_before, expires_at, turn);
+        self.waiting.push(not_before, expires_at, turn);
     }
 
     /// Starts what is due and has a place, and says how long until the next one is due.
@@ -181,7 +185,11 @@ impl RetryConsumer {
             let Some(turn) = self.waiting.pop(now) else {
                 return self.waiting.next_due().map(|at| at.since(now));
             };
-            self.attempts.spawn(attempt(self.parts.clone(), turn));
+            match self.parts.fetcher.host_open_for(&turn.url) {
+                // Waits here for its host. Where that would fill the room, it goes back to the log, behind the others.
+                Some(wait) if self.has_room() => self.wait(now.plus(wait), turn),
+                _ => drop(self.attempts.spawn(attempt(self.parts.clone(), turn))),
+            }
         }
         // The end of an attempt wakes the loop.
         None
@@ -240,10 +248,11 @@ impl RetryConsumer {
 async fn attempt(parts: Arc<ConsumerParts>, turn: Turn) -> (Option<RequestRow>, InFlight) {
     let Turn { message, deferral, draft, url } = turn;
     let judgement = parts.judgement;
-    let row = match parts.fetcher.fetch_again(&url, draft.received_at()).await {
+    let wanted = Wanted { source: draft.source(), url: &url, received_at: draft.received_at() };
+    let row = match parts.fetcher.fetch_again(wanted).await {
         Fetched::Object(object) => draft.finish(FetchStatus::Fetched, Some(&object), judgement),
         Fetched::Never(status) => draft.finish(status, None, judgement),
-        Fetched::NotNow { retry_after } => match defer(&parts, &url, deferral, retry_after).await {
+        Fetched::NotNow { retry_after } => match defer(&parts, wanted, deferral, retry_after).await {
             FetchStatus::Pending => return (None, message),
             status => draft.finish(status, None, judgement),
         },
