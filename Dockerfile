@@ -11,7 +11,6 @@ ARG ENGINE=without
 FROM rust:1.95-bookworm AS builder
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
-COPY benches benches
 COPY sql sql
 COPY src src
 COPY tests tests

@@ -21,6 +21,10 @@ use crate::domain::UtcMillis;
 pub(crate) trait Harness: Send + Sync {
     /// Opens the log, or the same one again after it was closed.
     async fn open(&self) -> Arc<dyn EventLog>;
+
+    /// Removes every record below `ends` of [`Topic::Webhooks`], as retention does once a group has committed them. The
+    /// log may keep some that stand together with later ones.
+    async fn remove(&self, log: &dyn EventLog, ends: &[(Partition, Offset)]);
 }
 
 pub(crate) const ALL_YOU_CAN_READ: ReadLimits = ReadLimits { max_records: 1000, max_bytes: 1 << 24 };
@@ -269,6 +273,76 @@ pub(crate) async fn a_reader_is_woken_and_a_dropped_read_loses_nothing(harness: 
     assert_eq!(waiting.await.expect("finishes")[0].key, "wake");
 }
 
+pub(crate) async fn what_retention_removed_is_skipped(harness: &dyn Harness) {
+    // Records of the size of a segment, of two keys only: some partitions stay empty.
+    let append = async |log: &dyn EventLog, from: i64, to: i64| {
+        for n in from..to {
+            let key = if n % 2 == 0 { "even" } else { "odd" };
+            log.append(Topic::Webhooks, record(key, vec![b'x'; 17_000], n)).await.expect("appends");
+        }
+    };
+    let log = harness.open().await;
+    append(&*log, 0, 20).await;
+    let mut subscription = subscribe(&*log, "removed").await;
+    let old = take(&mut *subscription, 20).await;
+    subscription.commit(&ends_of(&old)).await.expect("commits");
+    append(&*log, 20, 30).await;
+    // This reader stands at the beginning, which is about to go.
+    subscription.seek_to_time(UtcMillis(0)).await.expect("seeks");
+    harness.remove(&*log, &ends_of(&old)).await;
+
+    let marks = log.watermarks(Topic::Webhooks).await.expect("reads");
+    let mark = |partition: Partition| marks.iter().find(|mark| mark.partition == partition).expect("is there");
+    let removed = |record: &Record| record.position.offset < mark(record.position.partition).start;
+    for (partition, end) in ends_of(&old) {
+        assert!((Offset(1)..=end).contains(&mark(partition).start), "{:?}, removed until {end:?}", mark(partition));
+    }
+    for record in &old {
+        let read = log.read(record.position).await.expect("a removed record is no error");
+        assert_eq!(read.is_none(), removed(record), "{:?}", record.position);
+    }
+
+    // A group that comes now starts at what is left. So does one that has fallen behind; what it had read ahead before
+    // the removal it may still deliver, but nothing that is kept may be missing.
+    let left = 10 + old.iter().filter(|record| !removed(record)).count();
+    let mut new = subscribe(&*log, "new").await;
+    for (partition, offset) in take_until_assigned(&mut *new).await {
+        assert_eq!(offset, mark(partition).start, "{partition:?}");
+    }
+    let mut positions = BTreeSet::new();
+    for record in take(&mut *new, left).await {
+        assert!(!removed(&record), "{:?}", record.position);
+        positions.insert((record.position.partition, record.position.offset));
+    }
+    assert_eq!(positions.len(), left);
+    let mut kept = BTreeSet::new();
+    while kept.len() < left {
+        if let LogEvent::Records(_, records) = next(&mut *subscription).await.expect("reading goes on") {
+            let records = records.iter().filter(|record| !removed(record));
+            kept.extend(records.map(|record| (record.position.partition, record.position.offset)));
+        }
+    }
+    assert_eq!(kept, positions);
+
+    // Offsets go on, after a restart too, and the groups stay where they were.
+    drop((subscription, new));
+    log.close().await;
+    let log = harness.open().await;
+    assert_eq!(log.watermarks(Topic::Webhooks).await.expect("reads"), marks);
+    let mut subscription = subscribe(&*log, "removed").await;
+    let again = take(&mut *subscription, 10).await;
+    assert!(again.iter().all(|record| record.timestamp.0 >= 20), "what was committed came again");
+}
+
+/// The committed offsets of a member that has read nothing yet.
+async fn take_until_assigned(subscription: &mut dyn Subscription) -> Vec<(Partition, Offset)> {
+    loop {
+        if let LogEvent::Assigned(_) = next(subscription).await.expect("joins") {
+            return subscription.committed().await.expect("reads");
+        }
+    }
+}
+
 pub(crate) async fn a_closed_log_takes_nothing(harness: &dyn Harness) {
     let log = harness.open().await;
     append_many(&*log, Topic::Webhooks, 5).await;
@@ -293,6 +367,7 @@ macro_rules! conformance_suite {
             reads_stay_within_their_limits,
             every_partition_gets_its_turn,
             a_reader_is_woken_and_a_dropped_read_loses_nothing,
+            what_retention_removed_is_skipped,
             a_closed_log_takes_nothing,
         );
     };

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
+use url::Url;
 
 use crate::domain::Secret;
 
@@ -44,6 +45,18 @@ pub struct EventLogSettings {
     pub sasl_username: Option<String>,
     /// Kafka: SASL password.
     pub sasl_password: Option<Secret>,
+    /// Kafka with `"OAUTHBEARER"`: where tokens come from, by OAuth 2.0's client credentials grant; `https`, or `http`
+    /// on this machine.
+    pub oauth_token_url: Option<Url>,
+    /// Kafka with `"OAUTHBEARER"`: the client that tokens are asked for.
+    pub oauth_client_id: Option<String>,
+    /// Kafka with `"OAUTHBEARER"`: that client's secret.
+    pub oauth_client_secret: Option<Secret>,
+    /// Kafka with `"OAUTHBEARER"`: what tokens are asked to allow, words with spaces between; the server's default
+    /// unless set.
+    pub oauth_scope: Option<String>,
+    /// Kafka with `"OAUTHBEARER"`: certificates to trust at `oauth_token_url` beside the system's own, in PEM.
+    pub oauth_ca_file: Option<PathBuf>,
     /// Kafka: certificates to trust, in PEM; the system's own unless set.
     pub ssl_ca_file: Option<PathBuf>,
     /// Kafka: any other property of librdkafka by its own name, for example `"client.rack" = "a"`. Values are treated
@@ -70,6 +83,11 @@ impl Default for EventLogSettings {
             sasl_mechanism: None,
             sasl_username: None,
             sasl_password: None,
+            oauth_token_url: None,
+            oauth_client_id: None,
+            oauth_client_secret: None,
+            oauth_scope: None,
+            oauth_ca_file: None,
             ssl_ca_file: None,
             properties: BTreeMap::new(),
         }
@@ -122,7 +140,7 @@ pub enum SaslMechanism {
     /// A salted challenge with SHA-512.
     #[serde(rename = "SCRAM-SHA-512")]
     ScramSha512,
-    /// A token, set up through `event_log.properties`.
+    /// A token, for which `oauth_token_url` is asked.
     #[serde(rename = "OAUTHBEARER")]
     OauthBearer,
 }

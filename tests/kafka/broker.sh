@@ -8,6 +8,9 @@
 #   broker.sh with PORT COMMAND...      start with fresh data, run COMMAND with KAFKA_BROKERS set, stop
 #
 # Where KAFKA_BROKERS is set already, `with` runs COMMAND against that broker and starts none.
+#
+# What a test puts into DIR before `start` is used: extra.properties after the broker's own (the last of a name counts),
+# and format.arguments and java.arguments, one argument a line. tests/kafka/secure.rs sets up TLS and SASL so.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -32,12 +35,12 @@ fetch() {
 java_options=(-Xms128m -Xmx512m -XX:+UseSerialGC -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
 
 start() {
-    local port=$1 dir=$2 controller_port=$(($1 + 1))
+    local port=$1 dir=$2 controller_port=$(($1 + 1)) format_arguments=() java_arguments=()
     command -v java >/dev/null || die "needs Java 17: apt-get install openjdk-17-jre-headless"
     fetch
     mkdir -p "$dir"
-    # Group rebalances at once, so that tests need not wait; retention is looked at hourly, since the tests write
-    # records dated 1970.
+    # Group rebalances at once, so that tests need not wait; retention is looked at hourly, and not 30 seconds
+    # after the start as well, since the tests write records dated 1970.
     cat >"$dir/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
@@ -54,14 +57,18 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 log.retention.check.interval.ms=3600000
+log.initial.task.delay.ms=3600000
 auto.create.topics.enable=false
 PROPERTIES
+    if [[ -f $dir/extra.properties ]]; then cat "$dir/extra.properties" >>"$dir/server.properties"; fi
+    if [[ -f $dir/format.arguments ]]; then mapfile -t format_arguments <"$dir/format.arguments"; fi
+    if [[ -f $dir/java.arguments ]]; then mapfile -t java_arguments <"$dir/java.arguments"; fi
     if [[ ! -f $dir/data/meta.properties ]]; then
         java "${java_options[@]}" -cp "$cache/libs/*" kafka.tools.StorageTool format \
-            --cluster-id aGVsaW9tZXRlci10ZXN0cw --config "$dir/server.properties" \
+            --cluster-id aGVsaW9tZXRlci10ZXN0cw --config "$dir/server.properties" "${format_arguments[@]}" \
             >"$dir/format.log" 2>&1 || { cat "$dir/format.log" >&2; die "storage could not be formatted"; }
     fi
-    java "${java_options[@]}" -cp "$cache/libs/*" kafka.Kafka "$dir/server.properties" \
+    java "${java_options[@]}" "${java_arguments[@]}" -cp "$cache/libs/*" kafka.Kafka "$dir/server.properties" \
         >>"$dir/broker.log" 2>&1 &
     local pid=$!
     echo "$pid" >"$dir/pid"
@@ -106,5 +113,5 @@ start) [[ $# -eq 3 ]] || die "usage: broker.sh start PORT DIR"; start "$2" "$3" 
 stop) [[ $# -eq 2 ]] || die "usage: broker.sh stop DIR"; end TERM "$2" ;;
 kill) [[ $# -eq 2 ]] || die "usage: broker.sh kill DIR"; end KILL "$2" ;;
 with) [[ $# -ge 3 ]] || die "usage: broker.sh with PORT COMMAND..."; shift; with_broker "$@" ;;
-*) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+*) sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

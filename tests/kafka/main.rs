@@ -1,4 +1,5 @@
-//! A Kafka broker of its own, which is killed. What needs any broker is in `src/event_log/kafka/tests/broker.rs`.
+//! A Kafka broker of its own, which is killed, or which lets nobody in without credentials (`secure`). What needs any
+//! broker is in `src/event_log/kafka/tests/broker.rs`.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails, and says why")]
 
@@ -23,6 +24,8 @@ use heliometer::{
 };
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
+
+mod secure;
 
 const WRITERS: usize = 16;
 const RECORDS_PER_WRITER: usize = 150;

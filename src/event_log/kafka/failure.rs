@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
 use tokio::task::JoinError;
 
-use super::config::REQUEST_TIMEOUT;
+use super::{config::REQUEST_TIMEOUT, context::Trouble};
 use crate::event_log::EventLogError;
 
 const LEADER_PAUSE: Duration = Duration::from_millis(100);
@@ -27,6 +27,11 @@ pub(super) fn code(error: &KafkaError) -> Option<Code> {
 /// [`failed`] from a bare code.
 pub(super) fn failed_with(doing: &'static str, code: Code) -> EventLogError {
     EventLogError::Storage { doing, message: format!("{code}{}", advice(code)) }
+}
+
+/// Why no connection was made, which says more than that an answer did not come.
+pub(super) fn not_connected(doing: &'static str, trouble: &Trouble) -> EventLogError {
+    EventLogError::Storage { doing, message: format!("{}{}", trouble.reason, advice(trouble.code)) }
 }
 
 /// Why a record is not known to be durable. `max_bytes` is what the topic takes.
@@ -80,12 +85,13 @@ const fn advice(code: Code) -> &'static str {
             "; check that event_log.brokers can be reached from here and that event_log.security_protocol is theirs"
         }
         Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
-            "; check event_log.sasl_mechanism, sasl_username and sasl_password"
+            "; check event_log.sasl_mechanism and its credentials: sasl_username and sasl_password, or with \
+             OAUTHBEARER what the brokers expect of a token"
         }
         Code::SSL => "; check event_log.ssl_ca_file and that the brokers' certificates name their hosts",
         Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed => {
-            "; grant this user Read, Write, Describe and Create on topics, and Read on groups, that begin with \
-             event_log.topic_prefix, and IdempotentWrite on the cluster"
+            "; grant this user Read, Write, Describe, DescribeConfigs and Create on topics, and Read on groups, that begin \
+             with event_log.topic_prefix, and IdempotentWrite on the cluster"
         }
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
             "; the topic was removed: restart to have it made again"

@@ -15,9 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use prometheus::IntCounterVec;
 use rdkafka::{
     ClientContext, TopicPartitionList,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol, base_consumer::PartitionQueue},
     error::KafkaError,
@@ -167,8 +167,8 @@ pub(super) struct GroupContext {
 }
 
 impl GroupContext {
-    pub(super) fn new(broker_errors: IntCounterVec, membership: Arc<Membership>) -> Self {
-        Self { reports: Reports { broker_errors }, membership, to_assign: Mutex::default() }
+    pub(super) fn new(reports: Reports, membership: Arc<Membership>) -> Self {
+        Self { reports, membership, to_assign: Mutex::default() }
     }
 
     fn take_to_assign(&self) -> Vec<TopicPartitionList> {
@@ -177,12 +177,18 @@ impl GroupContext {
 }
 
 impl ClientContext for GroupContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.reports.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.reports.error(error, reason);
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.reports.generate_oauth_token(config)
     }
 }
 

@@ -8,8 +8,8 @@
 //!
 //! # Topics
 //! `<topic_prefix>webhooks` and its siblings are made at the first use of the log, with our settings. Topics that are
-//! there already are used as they are, with a warning where they take less than the settings say. The key decides
-//! the partition by CRC-32, as in the embedded log.
+//! there already are used as they are, with a warning where they keep or take less than the settings say; one that is
+//! compacted is not used. The key decides the partition by CRC-32, as in the embedded log.
 //!
 //! # Consumer groups
 //! See [`membership`] for how rebalances, records and commits are kept apart.
@@ -34,6 +34,7 @@ use self::{
     context::Reports,
     failure::interrupted,
     metrics::Metrics,
+    oauth::Tokens,
     producer::Producer,
     subscription::{Joining, KafkaSubscription},
     topics::Limits,
@@ -46,10 +47,12 @@ mod context;
 mod failure;
 mod membership;
 mod metrics;
+mod oauth;
 mod producer;
 mod reader;
 mod record;
 mod subscription;
+mod topic_check;
 mod topics;
 
 #[cfg(test)]
@@ -70,6 +73,7 @@ pub struct KafkaLog {
 struct Inner {
     settings: Arc<EventLogSettings>,
     metrics: Metrics,
+    reports: Reports,
     producer: Producer,
     /// What became of the search for the brokers: nothing yet, why they cannot be used, or what they take.
     found: watch::Sender<Option<Result<Limits, EventLogError>>>,
@@ -95,11 +99,14 @@ impl KafkaLog {
         // Everything the user may have got wrong, before anything is registered or started.
         config::consumer(&settings, "check", Topic::Webhooks)?;
         config::producer(&settings)?;
+        let tokens = Tokens::start(&settings)?;
         let metrics = Metrics::register(registry)?;
-        let producer = Producer::new(Arc::clone(&settings), Reports { broker_errors: metrics.broker_errors.clone() })?;
+        let reports = Reports::new(metrics.broker_errors.clone(), tokens);
+        let producer = Producer::new(Arc::clone(&settings), reports.clone())?;
         let inner = Arc::new(Inner {
             settings,
             metrics,
+            reports,
             producer,
             found: watch::Sender::new(None),
             reads: Semaphore::new(CONCURRENT_READS),
@@ -127,11 +134,6 @@ async fn find_brokers(log: Weak<Inner>) {
         let is_done = found.is_ok();
         inner.found.send_replace(Some(found));
         if is_done {
-            // Brokers say the same of each record that is too large for them; this says it before one comes.
-            match topics::limits(&inner.settings, inner.reports()).await {
-                Ok(limits) => drop(inner.found.send_replace(Some(Ok(limits)))),
-                Err(error) => tracing::debug!(%error, "whether the topics take the largest records is not known"),
-            }
             return;
         }
         drop(inner);
@@ -145,7 +147,7 @@ impl Inner {
     }
 
     fn reports(&self) -> Reports {
-        Reports { broker_errors: self.metrics.broker_errors.clone() }
+        self.reports.apart()
     }
 
     /// Waits for the first attempt to reach the brokers, no longer.
@@ -190,7 +192,7 @@ impl EventLog for KafkaLog {
         inner.limits().await?;
         let joining = Joining {
             config: config::consumer(&inner.settings, group, topic)?,
-            broker_errors: inner.metrics.broker_errors.clone(),
+            reports: inner.reports(),
             producer: inner.producer.clone(),
             topic,
             topic_name: config::topic_name(&inner.settings, topic),

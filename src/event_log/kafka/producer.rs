@@ -94,7 +94,8 @@ impl Producer {
     pub(super) async fn watermarks(&self, topic: Topic) -> Result<Vec<Watermarks>, EventLogError> {
         let name = config::topic_name(&self.settings, topic);
         self.ask(move |client| {
-            let count = topics::partitions(client, &name)?
+            let count = topics::describe(client, &name)?
+                .map(|found| found.partitions)
                 .ok_or_else(|| failed_with("reading watermarks", Code::UnknownTopicOrPartition))?;
             let count = i32::try_from(count).unwrap_or(i32::MAX);
             (0..count).map(|number| watermarks(client, &name, number)).collect()

@@ -19,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use super::{
     config::{self, REQUEST_TIMEOUT},
+    context::Reports,
     failure::{failed, failed_with, interrupted, past_leader_changes},
     membership::{self, Assigned, Change, Epoch, GroupConsumer, GroupContext, Membership, Queue},
     producer::Producer,
@@ -66,7 +67,7 @@ struct Handle {
 /// Who joins what.
 pub(super) struct Joining {
     pub(super) config: rdkafka::ClientConfig,
-    pub(super) broker_errors: prometheus::IntCounterVec,
+    pub(super) reports: Reports,
     pub(super) producer: Producer,
     pub(super) topic: Topic,
     pub(super) topic_name: String,
@@ -80,9 +81,9 @@ pub(super) struct Joining {
 impl KafkaSubscription {
     /// Makes the client and starts its thread. Blocks briefly.
     pub(super) fn join(joining: Joining) -> Result<Self, EventLogError> {
-        let Joining { config, broker_errors, producer, topic, topic_name, limits, stop, alive } = joining;
+        let Joining { config, reports, producer, topic, topic_name, limits, stop, alive } = joining;
         let membership = Membership::new(stop);
-        let context = GroupContext::new(broker_errors, Arc::clone(&membership));
+        let context = GroupContext::new(reports, Arc::clone(&membership));
         let consumer = Arc::new(BaseConsumer::from_config_and_context(&config, context).map_err(config::refused)?);
         consumer.subscribe(&[&topic_name]).map_err(|error| failed("subscribing", &error))?;
         let (thread_consumer, thread_membership, thread_topic) =

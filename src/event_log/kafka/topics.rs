@@ -1,10 +1,13 @@
 //! Makes the topics that are missing and looks at those that are there.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     ClientConfig, ClientContext,
-    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication},
     client::Client,
     config::FromClientConfigAndContext as _,
     consumer::{BaseConsumer, Consumer as _},
@@ -15,7 +18,8 @@ use tokio::task::spawn_blocking;
 use super::{
     config::{self, REQUEST_TIMEOUT},
     context::Reports,
-    failure::{failed, failed_with, interrupted},
+    failure::{failed, failed_with, interrupted, not_connected},
+    topic_check::{self, Described},
 };
 use crate::{
     event_log::{EventLogError, Topic},
@@ -25,6 +29,8 @@ use crate::{
 /// A new topic's partitions need a moment to get their leaders.
 const LEADER_ATTEMPTS: u32 = 50;
 const LEADER_PAUSE: Duration = Duration::from_millis(100);
+/// For what librdkafka had to say about connections that failed.
+const TROUBLE_PATIENCE: Duration = Duration::from_millis(200);
 
 /// What the topics take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,29 +39,34 @@ pub(super) struct Limits {
     pub(super) max_record_bytes: usize,
 }
 
-/// Makes missing topics, and warns of those that are not as the settings say.
+/// Makes missing topics, and looks at those that are there.
 pub(super) async fn ensure(settings: &Arc<EventLogSettings>, reports: Reports) -> Result<Limits, EventLogError> {
     // A consumer, since to a producer's question brokers may answer by making the topic their own way.
     let config = config::admin(settings)?;
     let client: BaseConsumer<Reports> =
         BaseConsumer::from_config_and_context(&config, reports.clone()).map_err(config::refused)?;
+    // Nothing is read from it, so it would not ask by itself.
+    if let Some(tokens) = &reports.tokens {
+        tokens.hand_to(client.client()).await?;
+    }
     let client = Arc::new(client);
+    let mut described = Vec::new();
     let mut missing = Vec::new();
     for topic in Topic::ALL {
         match look(&client, settings, topic).await? {
-            Some(partitions) => warn_if_fewer(settings, topic, partitions),
+            Some(found) => described.push((topic, found)),
             None => missing.push(topic),
         }
     }
     if !missing.is_empty() {
-        create(settings, &config, reports, &missing).await?;
+        create(settings, &config, reports.clone(), &missing).await?;
     }
     for topic in missing {
         let mut attempt = 0;
-        let partitions = loop {
+        let found = loop {
             attempt += 1;
             match look(&client, settings, topic).await {
-                Ok(Some(partitions)) => break partitions,
+                Ok(Some(found)) => break found,
                 Ok(None) if attempt == LEADER_ATTEMPTS => {
                     return Err(failed_with("creating topics", Code::UnknownTopicOrPartition));
                 }
@@ -63,25 +74,57 @@ pub(super) async fn ensure(settings: &Arc<EventLogSettings>, reports: Reports) -
                 Ok(None) | Err(_) => tokio::time::sleep(LEADER_PAUSE).await,
             }
         };
-        warn_if_fewer(settings, topic, partitions);
+        described.push((topic, found));
     }
     // The client's end takes its time.
     spawn_blocking(move || drop(client)).await.map_err(|error| interrupted(&error))?;
-    Ok(Limits { max_record_bytes: settings.max_record_bytes })
+    // Another user's rights may not go that far, and another program's brokers may not know the question.
+    if let Err(error) = add_configs(settings, &config, reports, &mut described).await {
+        tracing::info!(%error, "whether the topics keep and take what they should is not known");
+    }
+    judge(settings, &described)
 }
 
-/// The topic's number of partitions, `None` when it is not there.
+/// Warns of what is wrong with the topics; what they take.
+fn judge(settings: &EventLogSettings, described: &[(Topic, Described)]) -> Result<Limits, EventLogError> {
+    let mut max_record_bytes = settings.max_record_bytes;
+    for (topic, found) in described {
+        for warning in topic_check::check(settings, *topic, found)? {
+            tracing::warn!(topic = config::topic_name(settings, *topic), "the topic is not as it should be: {warning}");
+        }
+        if let Some(bytes) = found.max_message_bytes().filter(|bytes| *bytes < config::max_message_bytes(settings)) {
+            max_record_bytes = max_record_bytes.min(bytes);
+        }
+    }
+    Ok(Limits { max_record_bytes })
+}
+
+/// The topic as its metadata say, `None` when it is not there.
 async fn look(
     client: &Arc<BaseConsumer<Reports>>,
     settings: &Arc<EventLogSettings>,
     topic: Topic,
-) -> Result<Option<usize>, EventLogError> {
+) -> Result<Option<Described>, EventLogError> {
     let (client, name) = (Arc::clone(client), config::topic_name(settings, topic));
-    spawn_blocking(move || partitions(client.client(), &name)).await.map_err(|error| interrupted(&error))?
+    let looking = spawn_blocking(move || {
+        let found = describe(client.client(), &name);
+        if found.is_err() {
+            // The call says that no answer came; why there is no connection was told meanwhile.
+            let deadline = Instant::now() + TROUBLE_PATIENCE;
+            while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+                drop(client.poll(left));
+            }
+            if let Some(trouble) = client.context().take_trouble() {
+                return Err(not_connected("connecting to Kafka", &trouble));
+            }
+        }
+        found
+    });
+    looking.await.map_err(|error| interrupted(&error))?
 }
 
-/// The topic's number of partitions once all have a leader, `None` when it is not there. Blocks.
-pub(super) fn partitions<C: ClientContext>(client: &Client<C>, name: &str) -> Result<Option<usize>, EventLogError> {
+/// The topic's metadata once all partitions have a leader, `None` when it is not there. Blocks.
+pub(super) fn describe<C: ClientContext>(client: &Client<C>, name: &str) -> Result<Option<Described>, EventLogError> {
     const DOING: &str = "reading a topic's metadata";
     let metadata = client.fetch_metadata(Some(name), REQUEST_TIMEOUT).map_err(|error| failed(DOING, &error))?;
     let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else { return Ok(None) };
@@ -97,20 +140,8 @@ pub(super) fn partitions<C: ClientContext>(client: &Client<C>, name: &str) -> Re
         let message = format!("topic {name} has more than 65,535 partitions; choose another prefix");
         return Err(EventLogError::Settings { key: "topic_prefix".to_owned(), message });
     }
-    Ok(Some(topic.partitions().len()))
-}
-
-fn warn_if_fewer(settings: &EventLogSettings, topic: Topic, found: usize) {
-    let wanted = topic.partitions(settings.partitions);
-    if found < usize::from(wanted) {
-        tracing::warn!(
-            topic = config::topic_name(settings, topic),
-            partitions = found,
-            wanted,
-            "the topic has fewer partitions than event_log.partitions; it is used as it is (adding partitions moves \
-             keys, so drain it first)"
-        );
-    }
+    let replicas = topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
+    Ok(Some(Described { partitions: topic.partitions().len(), replicas, ..Described::default() }))
 }
 
 async fn create(
@@ -120,7 +151,7 @@ async fn create(
     missing: &[Topic],
 ) -> Result<(), EventLogError> {
     const DOING: &str = "creating topics";
-    let admin = AdminClient::from_config_and_context(config, reports).map_err(config::refused)?;
+    let admin = admin(config, reports).await?;
     let max_bytes = config::max_message_bytes(settings).to_string();
     let plans: Vec<(String, u16, String)> = missing
         .iter()
@@ -153,31 +184,36 @@ async fn create(
     Ok(())
 }
 
-/// What the topics take, by their own configuration. One that says nothing, or may not be asked, is taken to be as the
-/// settings are.
-pub(super) async fn limits(settings: &EventLogSettings, reports: Reports) -> Result<Limits, EventLogError> {
-    let admin = AdminClient::from_config_and_context(&config::admin(settings)?, reports).map_err(config::refused)?;
-    let names: Vec<String> = Topic::ALL.iter().map(|topic| config::topic_name(settings, *topic)).collect();
+/// Adds the topics' own configurations.
+async fn add_configs(
+    settings: &EventLogSettings,
+    config: &ClientConfig,
+    reports: Reports,
+    described: &mut [(Topic, Described)],
+) -> Result<(), EventLogError> {
+    let admin = admin(config, reports).await?;
+    let names: Vec<String> = described.iter().map(|(topic, _)| config::topic_name(settings, *topic)).collect();
     let specifiers: Vec<ResourceSpecifier<'_>> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
     let resources = admin
         .describe_configs(&specifiers, &options)
         .await
         .map_err(|error| failed("reading topics' configurations", &error))?;
-    let wanted = config::max_message_bytes(settings);
-    let mut max_record_bytes = settings.max_record_bytes;
-    for (name, resource) in names.iter().zip(resources) {
-        let found: Option<usize> =
-            resource.ok().and_then(|resource| resource.get("max.message.bytes")?.value.as_ref()?.parse().ok());
-        if let Some(found) = found.filter(|found| *found < wanted) {
-            tracing::warn!(
-                topic = name,
-                max_message_bytes = found,
-                wanted,
-                "the topic refuses records that event_log.max_record_bytes allows; raise its max.message.bytes"
-            );
-            max_record_bytes = max_record_bytes.min(found);
-        }
+    for resource in resources.into_iter().flatten() {
+        let OwnedResourceSpecifier::Topic(name) = &resource.specifier else { continue };
+        let Some(index) = names.iter().position(|known| known == name) else { continue };
+        let entries = resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
+        described[index].1.config = entries.collect();
     }
-    Ok(Limits { max_record_bytes })
+    Ok(())
+}
+
+/// A client for questions about topics, which has its token when it needs one.
+async fn admin(config: &ClientConfig, reports: Reports) -> Result<AdminClient<Reports>, EventLogError> {
+    let tokens = reports.tokens.clone();
+    let admin = AdminClient::from_config_and_context(config, reports).map_err(config::refused)?;
+    if let Some(tokens) = tokens {
+        tokens.hand_to(admin.inner()).await?;
+    }
+    Ok(admin)
 }

@@ -7,7 +7,8 @@ use tempfile::TempDir;
 
 use super::EmbeddedLog;
 use crate::{
-    event_log::{EventLog, EventLogError, conformance::Harness},
+    domain::UtcMillis,
+    event_log::{EventLog, EventLogError, Offset, Partition, conformance::Harness},
     settings::EventLogSettings,
 };
 
@@ -39,6 +40,11 @@ impl Embedded {
 impl Harness for Embedded {
     async fn open(&self) -> Arc<dyn EventLog> {
         Arc::new(open(self.0.path(), &small()).expect("opens"))
+    }
+
+    async fn remove(&self, log: &dyn EventLog, _: &[(Partition, Offset)]) {
+        // Whatever is committed goes, when it is old enough.
+        log.enforce_retention(UtcMillis::from_seconds(2 * 3600)).await.expect("deletes");
     }
 }
 

@@ -2,13 +2,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rdkafka::{
+    ClientConfig, ClientContext, Offset as KafkaOffset, Statistics, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
+    client::DefaultClientContext,
+    config::FromClientConfigAndContext as _,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
+};
 
+use super::super::config;
 use crate::{
     event_log::{
         EventLog, EventLogError, KafkaLog, LogEvent, Offset, Partition, Subscription, Topic,
@@ -36,6 +47,14 @@ impl Broker {
         })
     }
 
+    fn topic(&self, topic: Topic) -> String {
+        format!("{}{}", self.0.topic_prefix, topic.name())
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new().set("bootstrap.servers", self.0.brokers.join(",")).create().expect("connects")
+    }
+
     fn connect(&self) -> KafkaLog {
         KafkaLog::connect(&self.0, &prometheus::Registry::new()).expect("connects")
     }
@@ -48,6 +67,16 @@ impl Harness for Broker {
         // Appends that wait for the brokers go on in any order once these are found; the suite counts on its own.
         log.watermarks(Topic::Webhooks).await.expect("the broker answers");
         Arc::new(log)
+    }
+
+    async fn remove(&self, _: &dyn EventLog, ends: &[(Partition, Offset)]) {
+        let mut offsets = TopicPartitionList::new();
+        let name = self.topic(Topic::Webhooks);
+        for (partition, end) in ends {
+            let end = KafkaOffset::Offset(i64::try_from(end.0).expect("fits"));
+            offsets.add_partition_offset(&name, i32::from(partition.0), end).expect("is an offset");
+        }
+        self.admin().delete_records(&offsets, &AdminOptions::new()).await.expect("deletes");
     }
 }
 
@@ -179,4 +208,89 @@ async fn closing_ends_subscriptions() {
     let waiting = tokio::spawn(async move { next(&mut *subscription).await });
     log.close().await;
     assert!(matches!(waiting.await.expect("finishes"), Err(EventLogError::Closed)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compacted_topic_is_used_only_once_it_is_not_compacted_any_more() {
+    let broker = Broker::new();
+    let (admin, name, options) = (broker.admin(), broker.topic(Topic::Webhooks), AdminOptions::new());
+    let compacted = NewTopic::new(&name, 3, TopicReplication::Fixed(1)).set("cleanup.policy", "compact");
+    admin.create_topics(&[compacted], &options).await.expect("asks")[0].as_ref().expect("is made");
+    let log = broker.connect();
+    let error = log.append(Topic::Webhooks, record("key", "body", 1)).await.expect_err("would be lost");
+    assert!(matches!(&error, EventLogError::Settings { key, .. } if key == "topic_prefix"), "{error:?}");
+    assert!(error.to_string().contains(&format!("topic {name} has cleanup.policy=compact")), "{error}");
+
+    // As the error says; no restart is needed.
+    let change = AlterConfig::new(ResourceSpecifier::Topic(&name)).set("cleanup.policy", "delete");
+    admin.alter_configs(&[change], &options).await.expect("asks")[0].as_ref().expect("is changed");
+    for _ in 0..100 {
+        match log.append(Topic::Webhooks, record("key", "body", 1)).await {
+            Ok(_) => return,
+            Err(EventLogError::Settings { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the change was not noticed");
+}
+
+/// What librdkafka holds for one partition that nobody reads, as its statistics tell.
+#[derive(Clone, Default)]
+struct HeldBytes(Arc<AtomicU64>);
+
+impl ClientContext for HeldBytes {
+    fn stats(&self, statistics: Statistics) {
+        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
+        let held = partitions.map(|partition| partition.fetchq_size).sum();
+        self.0.fetch_max(held, Ordering::SeqCst);
+    }
+}
+
+impl ConsumerContext for HeldBytes {}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_does_not_read_holds_no_more_than_its_read_ahead() {
+    const APPENDED_BYTES: u64 = 60 << 20;
+    let broker = Broker::new();
+    let log = broker.connect();
+    // One key, hence one partition; bytes that do not compress.
+    for _ in 0..APPENDED_BYTES >> 20 {
+        let body: Vec<u8> = (0..1 << 20).map(|_| rand::random()).collect();
+        log.append(Topic::Webhooks, record("key", body, 1)).await.expect("appends");
+    }
+    let config = config::consumer(&broker.0, "idle", Topic::Webhooks).expect("is right");
+    let bound =
+        config.get("queued.max.messages.kbytes").and_then(|text| text.parse::<u64>().ok()).expect("is set") << 10;
+    assert!(bound < APPENDED_BYTES / 2, "{bound} of {APPENDED_BYTES} shows nothing");
+    let mut config = config;
+    config.set("statistics.interval.ms", "100");
+    let held = HeldBytes::default();
+    let consumer: Arc<BaseConsumer<HeldBytes>> =
+        Arc::new(BaseConsumer::from_config_and_context(&config, held.clone()).expect("is made"));
+    let name = broker.topic(Topic::Webhooks);
+    let reading = tokio::task::spawn_blocking(move || {
+        let partition = i32::try_from(crc32fast::hash(b"key") % 3).expect("fits");
+        let queue = consumer.split_partition_queue(&name, partition).expect("has a queue");
+        let mut assignment = TopicPartitionList::new();
+        assignment.add_partition_offset(&name, partition, KafkaOffset::Beginning).expect("is an offset");
+        consumer.assign(&assignment).expect("assigns");
+        let poll_for = |time: Duration| {
+            let deadline = Instant::now() + time;
+            while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+                drop(consumer.poll(left));
+            }
+        };
+        // It fills up, and then no more comes.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while held.0.load(Ordering::SeqCst) < bound / 2 {
+            assert!(Instant::now() < deadline, "nothing is read ahead");
+            poll_for(Duration::from_millis(100));
+        }
+        poll_for(Duration::from_secs(3));
+        drop(queue);
+        held.0.load(Ordering::SeqCst)
+    });
+    let most = reading.await.expect("finishes");
+    // It stops with the answer that crosses the bound, which has a record or two for the partition.
+    assert!(most < bound + (4 << 20), "{most} bytes are held, {bound} allowed");
 }

@@ -4,3 +4,5 @@
 mod broker;
 mod injected;
 mod mapping;
+mod tokens;
+mod topic_check;
