@@ -1,13 +1,14 @@
 # make run    build everything and run it on this machine
 # make demo   the same, with a lively simulated stream
 # make test   every test; ends with a count
-# make test-kafka  the same against a real Kafka broker
+# make test-kafka  the same over a real Kafka broker, and processes over it that are killed
+# make chaos  the killing and the outages, ten times and longer
 # make lint   format, clippy, what deploys it
 # make bench  measure the pipeline
 # make help   all targets
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-kafka lint check-deploy bench build needs engine clean
+.PHONY: help run demo test test-kafka chaos lint check-deploy bench build needs kafka-needs engine clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -21,12 +22,17 @@ demo: build engine ## The same, and send it a lively, signed, simulated stream
 test: needs engine ## Run every test
 	@scripts/test
 
-test-kafka: needs engine ## The same checks against a real Apache Kafka (needs Maven and Java 17)
-	tests/kafka/broker.sh with 19092 cargo test --features test-kafka --lib --test end_to_end --test kafka
+test-kafka: kafka-needs engine ## The same over a real Apache Kafka, and processes over it that are killed
+	@tests/kafka/broker.sh with 19092 scripts/test --features test-kafka --lib --test end_to_end --test kafka
+
+chaos: kafka-needs engine ## Kill each part ten times under load, and longer outages; says what it does
+	@tests/kafka/broker.sh fetch
+	@HELIOMETER_CHAOS_RUNS=$${HELIOMETER_CHAOS_RUNS:-10} HELIOMETER_CHAOS_LONG=1 \
+		scripts/test --features test-kafka --test kafka -- --nocapture --test-threads 1
 
 lint: needs check-deploy ## Check format, lints, and what deploys it
 	cargo fmt --check
-	cargo clippy --all-targets --quiet -- -D warnings
+	cargo clippy --all-targets --features test-kafka --quiet -- -D warnings
 
 check-deploy: ## Check docker-compose.yml, the Kubernetes manifests and their files
 	@scripts/check-deploy
@@ -39,6 +45,9 @@ build: needs
 
 needs:
 	@scripts/install-build-needs
+
+kafka-needs: needs
+	@scripts/install-build-needs kafka
 
 engine: needs ## Fetch the embedded ClickHouse engine, if it is not there yet
 	@scripts/fetch-engine

@@ -106,7 +106,7 @@ impl Service {
         self.admin.connect(database.reader());
         self.database = Some(database);
         if self.settings.clickhouse.migrate_on_start {
-            migrate(&client, &self.settings.clickhouse.cluster, clock.as_ref()).await?;
+            migrate_when_there(&self.settings, &client, clock.as_ref(), &self.health).await?;
         }
         self.admin
             .control(&self.settings, DeadLetters::new(self.log.clone(), client.clone(), timeout, clock.clone()))?;
@@ -313,6 +313,32 @@ async fn open_database(
                 health.not_ready("clickhouse", error.to_string());
                 tracing::warn!(%error, "ClickHouse is not there yet; webhooks are taken meanwhile");
                 tokio::time::sleep(DATABASE_RETRY).await;
+            }
+        }
+    }
+}
+
+/// A server that goes away just now comes back, as in [`open_database`]: ending for it would also end the taking of
+/// webhooks.
+async fn migrate_when_there(
+    settings: &Settings,
+    client: &clickhouse::Client,
+    clock: &dyn Clock,
+    health: &Health,
+) -> Result<(), StoreError> {
+    loop {
+        match migrate(client, &settings.clickhouse.cluster, clock).await {
+            Err(error @ (StoreError::ClickHouse { .. } | StoreError::Timeout { .. }))
+                if !settings.clickhouse.is_embedded() =>
+            {
+                health.not_ready("clickhouse", error.to_string());
+                tracing::warn!(%error, "the schema could not be brought up to date; trying again");
+                tokio::time::sleep(DATABASE_RETRY).await;
+            }
+            result => {
+                result?;
+                health.ready("clickhouse");
+                return Ok(());
             }
         }
     }

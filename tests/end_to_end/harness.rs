@@ -1,6 +1,7 @@
 //! Starts `heliometer serve` with a directory and ports of its own, and asks it things.
 
 use std::{
+    fmt::Display,
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -9,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use heliometer::simulator::ExpectedTotals;
 use hmac::{Hmac, KeyInit, Mac};
 use nix::{
     sys::signal::{Signal, kill},
@@ -33,7 +35,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn with(mut self, key: &str, value: impl std::fmt::Display) -> Self {
+    pub(crate) fn with(mut self, key: &str, value: impl Display) -> Self {
         self.settings.push((key.to_owned(), value.to_string()));
         self
     }
@@ -60,13 +62,18 @@ struct Running {
 
 impl Server {
     pub(crate) fn start(options: Options) -> Self {
+        let mut server = Self::not_started(options);
+        server.start_again();
+        server
+    }
+
+    /// Directory and settings only: for commands that ask others' servers.
+    pub(crate) fn not_started(options: Options) -> Self {
         let directory = TempDir::new().expect("temporary directory");
         if let Some(config) = &options.config {
             std::fs::write(directory.path().join("heliometer.toml"), config).expect("settings file");
         }
-        let mut server = Self { directory, options, process: None };
-        server.start_again();
-        server
+        Self { directory, options, process: None }
     }
 
     pub(crate) fn start_again(&mut self) {
@@ -129,16 +136,14 @@ impl Server {
     /// Settings of the event log: the broker at `KAFKA_BROKERS` under the feature `test-kafka`, where every server has
     /// topics of its own; else the embedded one.
     fn event_log(&self) -> Vec<(&'static str, String)> {
-        if !cfg!(feature = "test-kafka") {
+        const BROKERS: &str = "HELIOMETER__EVENT_LOG__BROKERS";
+        if !cfg!(feature = "test-kafka") || self.options.settings.iter().any(|(key, _)| key == BROKERS) {
             return Vec::new();
         }
         let brokers = std::env::var("KAFKA_BROKERS").expect("KAFKA_BROKERS; see tests/kafka/broker.sh");
         let brokers: Vec<&str> = brokers.split(',').collect();
         let name = self.directory.path().file_name().expect("a name").to_string_lossy().into_owned();
-        vec![
-            ("HELIOMETER__EVENT_LOG__BROKERS", format!("{brokers:?}")),
-            ("HELIOMETER__EVENT_LOG__TOPIC_PREFIX", format!("test{name}.")),
-        ]
+        vec![(BROKERS, format!("{brokers:?}")), ("HELIOMETER__EVENT_LOG__TOPIC_PREFIX", format!("test{name}."))]
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
@@ -188,7 +193,7 @@ impl Server {
     }
 
     /// Another value from the next start on.
-    pub(crate) fn set(&mut self, key: &str, value: impl std::fmt::Display) {
+    pub(crate) fn set(&mut self, key: &str, value: impl Display) {
         self.options.settings.push((key.to_owned(), value.to_string()));
     }
 
@@ -236,16 +241,37 @@ impl Server {
         });
     }
 
-    /// Runs `heliometer simulate` against this server and returns its expected totals.
-    pub(crate) fn simulate(&self, arguments: &[&str]) -> heliometer::simulator::ExpectedTotals {
-        self.start_simulation(arguments).finish()
+    /// As [`Self::wait_until_worked_off`], where deliveries may have arrived more than once: waits until all that was
+    /// accepted is stored and in the rollups, and nothing is in flight.
+    pub(crate) fn wait_until_counted(&self, expected: &ExpectedTotals, patience: Duration) {
+        let number = |number: u64| i64::try_from(number).expect("fits");
+        let (requests, stored) = (number(expected.sums.requests), number(expected.sums.requests + expected.tests));
+        let state = || {
+            (
+                self.count("(SELECT count() FROM requests)"),
+                self.count("(SELECT sum(messages) FROM outcomes WHERE outcome = 'in_flight')"),
+                // Both: a pass that a row comes in the middle of has it in the users' totals only.
+                self.count("(SELECT sum(requests) FROM model_day)"),
+                self.count("(SELECT sum(requests) FROM user_month)"),
+            )
+        };
+        let wanted = (stored, 0, requests, requests);
+        wait_at_most(patience, &format!("(stored, in flight, by model, by user) to be {wanted:?}"), || {
+            let state = state();
+            if state == wanted { Ok(()) } else { Err(format!("{state:?}")) }
+        });
     }
 
+    /// Runs `heliometer simulate` against this server.
     pub(crate) fn start_simulation(&self, arguments: &[&str]) -> Simulation {
+        self.start_simulation_to(&self.webhook_url(), arguments)
+    }
+
+    pub(crate) fn start_simulation_to(&self, url: &str, arguments: &[&str]) -> Simulation {
         let expect = self.directory.path().join("expected.json");
         let child = self
             .command()
-            .args(["simulate", "--url", &self.webhook_url(), "--expect"])
+            .args(["simulate", "--url", url, "--expect"])
             .arg(&expect)
             .args(arguments)
             .stdout(Stdio::piped())
@@ -268,9 +294,7 @@ impl Drop for Server {
             self.kill();
         }
         if std::thread::panicking() {
-            let log = self.log();
-            let tail: Vec<&str> = log.lines().rev().take(30).collect();
-            eprintln!("the server's last log lines:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            eprintln!("the server's last log lines:\n{}", last_lines(&self.log(), 30));
         }
     }
 }
@@ -286,7 +310,12 @@ impl Simulation {
         self.child.try_wait().expect("wait").is_none()
     }
 
-    pub(crate) fn finish(self) -> heliometer::simulator::ExpectedTotals {
+    pub(crate) fn finish(self) -> ExpectedTotals {
+        self.finish_with_report().0
+    }
+
+    /// With what it printed.
+    pub(crate) fn finish_with_report(self) -> (ExpectedTotals, String) {
         let output = self.child.wait_with_output().expect("simulate ends");
         assert!(
             output.status.success(),
@@ -294,8 +323,15 @@ impl Simulation {
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
-        serde_json::from_slice(&std::fs::read(self.expect).expect("expected totals")).expect("expected totals")
+        let expected = std::fs::read(self.expect).expect("expected totals");
+        let report = String::from_utf8_lossy(&output.stdout).into_owned();
+        (serde_json::from_slice(&expected).expect("expected totals"), report)
     }
+}
+
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 pub(crate) fn send_signal(pid: u32, signal: Signal) {
@@ -303,14 +339,40 @@ pub(crate) fn send_signal(pid: u32, signal: Signal) {
     kill(pid, signal).expect("the process is there");
 }
 
+/// The embedded engine's process, a child of `parent`.
+pub(crate) fn engine_pid(parent: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    let of_threads = std::fs::read_dir(format!("/proc/{parent}/task"))
+        .ok()?
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    std::iter::once(children)
+        .chain(of_threads)
+        .flat_map(|pids| pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
+        .find(|pid| command_line(*pid).contains("\0engine\0"))
+}
+
+pub(crate) fn command_line(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+}
+
 /// Asks until there is an answer.
 pub(crate) fn wait_until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    wait_at_most(PATIENCE, what, || check().ok_or("it did not come"))
+}
+
+/// Asks until there is an answer; the last error says how far it came.
+pub(crate) fn wait_at_most<T, E: Display>(
+    patience: Duration,
+    what: &str,
+    mut check: impl FnMut() -> Result<T, E>,
+) -> T {
+    let deadline = Instant::now() + patience;
     loop {
-        if let Some(value) = check() {
-            return value;
+        match check() {
+            Ok(value) => return value,
+            Err(last) => assert!(Instant::now() < deadline, "waited in vain for {what}: {last}"),
         }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -19,3 +19,4 @@ mod leadership;
 mod restarts;
 mod samples;
 mod slack;
+mod totals;

@@ -6,26 +6,9 @@ use nix::sys::signal::Signal;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
-    exactness::{assert_accounted, assert_exact},
-    harness::{Options, Server, send_signal, wait_until},
+    harness::{Options, PATIENCE, Server, command_line, engine_pid, send_signal, wait_until},
+    totals::{assert_accounted, assert_exact},
 };
-
-/// The engine's process, child of the server.
-fn engine_pid(server_pid: u32) -> Option<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{server_pid}/task/{server_pid}/children")).ok()?;
-    let of_threads = std::fs::read_dir(format!("/proc/{server_pid}/task"))
-        .ok()?
-        .flatten()
-        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    std::iter::once(children)
-        .chain(of_threads)
-        .flat_map(|pids| pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
-        .find(|pid| command_line(*pid).contains("\0engine\0"))
-}
-
-fn command_line(pid: u32) -> String {
-    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
-}
 
 #[test]
 fn killed_and_stopped_under_load_every_total_is_exact() {
@@ -46,14 +29,7 @@ fn killed_and_stopped_under_load_every_total_is_exact() {
     }
     assert!(ends >= 3, "the load was over before it was disturbed");
     let expected = simulation.finish();
-    let json = serde_json::to_value(&expected).expect("JSON");
-    let stored = json["requests"].as_i64().expect("a number") + json["tests"].as_i64().expect("a number");
-    wait_until("every request to be stored", || {
-        (server.count("(SELECT count() FROM requests)") == stored
-            && server.count("(SELECT sum(messages) FROM outcomes WHERE outcome = 'in_flight')") == 0
-            && server.count("(SELECT sum(requests) FROM user_month)") == json["requests"].as_i64().expect("a number"))
-        .then_some(())
-    });
+    server.wait_until_counted(&expected, PATIENCE);
     assert_exact(&server, &expected);
     assert_accounted(&server, &expected);
 }
@@ -74,8 +50,7 @@ fn a_killed_engine_is_restarted_and_loses_nothing() {
     assert!(kills >= 2, "the engine was killed {kills} times only");
     let expected = simulation.finish();
     wait_until("the engine to answer", || server.sql("SELECT 1").status.success().then_some(()));
-    let json = serde_json::to_value(&expected).expect("JSON");
-    server.wait_until_worked_off(json["accepted"].as_i64().expect("a number"));
+    server.wait_until_worked_off(i64::try_from(expected.accepted).expect("fits"));
     assert_exact(&server, &expected);
     assert_accounted(&server, &expected);
 }

@@ -6,7 +6,6 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Write},
-    net::TcpListener,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -20,7 +19,10 @@ use heliometer::{
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use self::tokens::TokenServer;
-use super::{Broker, read_all, record};
+use crate::{
+    broker::{Broker, Turn, free_ports},
+    log::{read_all, record},
+};
 
 const USER: &str = "heliometer";
 const PASSWORD: &str = "right-hunter2";
@@ -36,25 +38,23 @@ struct Secured {
     tokens: TokenServer,
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
-}
-
 impl Secured {
     async fn start() -> Self {
-        let broker = Broker::that_is_away().await;
-        let (tls_port, sasl_port) = (free_port(), free_port());
-        let directory = broker.directory.path();
+        let broker = Broker::that_is_away(Turn::wait().await);
+        // Behind the broker's own two.
+        let ports = free_ports(4);
+        let (tls_port, sasl_port) = (ports.start + 2, ports.start + 3);
+        let directory = broker.directory();
         write_certificates(directory);
         let tokens = TokenServer::start(USER, PASSWORD, TOKEN_LIFE).await;
         fs::write(directory.join("jwks.json"), tokens.key_set()).expect("writes");
-        write_configuration(directory, broker.port, tls_port, sasl_port);
-        broker.start_it();
+        write_configuration(directory, broker.port(), tls_port, sasl_port);
+        broker.start();
         Self { broker, tls_port, sasl_port, tokens }
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.broker.directory.path().join(name)
+        self.broker.directory().join(name)
     }
 
     /// With topics and groups of its own.
