@@ -31,12 +31,13 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [Migration; 5] = migrations! {
+const MIGRATIONS: [Migration; 6] = migrations! {
     1 => "0001_requests.sql",
     2 => "0002_outcomes.sql",
     3 => "0003_rollups.sql",
     4 => "0004_alerts.sql",
     5 => "0005_dead_letters.sql",
+    6 => "0006_costs.sql",
 };
 
 const CREATE_RECORD: &str = "\

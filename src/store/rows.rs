@@ -8,7 +8,7 @@ use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
 /// `request_rows`, without `inserted_at`, which the server sets.
-#[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Row, Serialize, Deserialize)]
 pub struct RequestRow {
     pub request_id: String,
     pub source: String,
@@ -22,10 +22,24 @@ pub struct RequestRow {
     pub total_tokens: Option<u64>,
     pub cached_tokens: Option<u64>,
     pub cache_write_tokens: Option<u64>,
+    pub cache_write_1h_tokens: Option<u64>,
     pub reasoning_tokens: Option<u64>,
+    pub prompt_audio_tokens: Option<u64>,
+    pub prompt_image_tokens: Option<u64>,
+    pub completion_audio_tokens: Option<u64>,
+    pub completion_image_tokens: Option<u64>,
+    pub cached_audio_tokens: Option<u64>,
+    pub generated_images: Option<u64>,
+    pub web_search_requests: Option<u64>,
+    pub service_tier: String,
+    pub usage_source: String,
     pub cost_usd: Option<i64>,
     pub cost_source: String,
     pub gateway_cost_usd: Option<i64>,
+    pub provider_cost_usd: Option<i64>,
+    pub book_cost_usd: Option<i64>,
+    pub price_entry: String,
+    pub unpriced_reason: String,
     pub latency_ms: Option<u32>,
     pub token_ratio: Option<f64>,
     pub is_inefficient: bool,
