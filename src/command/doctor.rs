@@ -8,6 +8,7 @@ use super::{CommandError, load};
 use crate::{
     domain::{Clock, SystemClock, UtcMillis},
     event_log::{EventLog, KafkaLog, Topic},
+    pricing::PriceBook,
     settings::{Settings, TlsMode},
     store::{Reader, engine},
 };
@@ -43,6 +44,7 @@ pub(super) async fn run(config: Option<&Path>) -> Result<u8, CommandError> {
             findings.push(("listener", listener(&settings)));
             findings.push(("event log", event_log(&settings).await));
             findings.extend(clickhouse(&settings).await.into_iter().map(|finding| ("ClickHouse", finding)));
+            findings.push(("prices", prices(&settings)));
             findings.push(("alerts", alerts(&settings)));
             findings.push(("Slack", slack(&settings)));
         }
@@ -174,6 +176,13 @@ async fn clickhouse(settings: &Settings) -> Vec<Finding> {
             }
             findings
         }
+    }
+}
+
+fn prices(settings: &Settings) -> Finding {
+    match PriceBook::load(&settings.pricing) {
+        Ok(book) => Good(format!("book {}, {} entries", book.revision(), book.entries().count())),
+        Err(error) => Bad(error.to_string()),
     }
 }
 

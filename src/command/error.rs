@@ -1,6 +1,7 @@
 //! Why a command fails.
 
 use crate::{
+    pricing::PricingError,
     service::ServiceError,
     settings::SettingsError,
     store::{StoreError, engine::EngineError},
@@ -44,6 +45,9 @@ pub enum CommandError {
     /// Options that contradict each other.
     #[error("{0}")]
     Usage(String),
+    /// A price book cannot be used.
+    #[error(transparent)]
+    Pricing(PricingError),
     /// Dead letters could not be handled.
     #[error("{0}")]
     DeadLetters(String),
@@ -57,7 +61,7 @@ impl CommandError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::Usage(_) => 2,
+            Self::Settings(_) | Self::Usage(_) | Self::Pricing(_) => 2,
             Self::Service(error) => error.exit_code(),
             Self::Simulate(error) => error.exit_code(),
             _ => 1,

@@ -6,6 +6,7 @@ mod dead_letters;
 mod doctor;
 mod error;
 mod migrate;
+mod prices;
 mod send_test;
 mod serve;
 pub mod simulate;
@@ -58,6 +59,8 @@ enum Command {
     Sql(sql::SqlArgs),
     /// Signed messages that could not be understood: list, replay or drop them.
     DeadLetters(dead_letters::DeadLettersArgs),
+    /// The price book: list, check, import, and explain how a cost comes about.
+    Prices(prices::PricesArgs),
     /// The embedded engine's own process; `serve` starts it.
     #[command(hide = true)]
     Engine(child::ChildArguments),
@@ -97,6 +100,7 @@ impl CommandLine {
                 Command::Simulate(arguments) => Ok(simulate::run(*arguments, &settings.data_dir).await.map(|()| 0)?),
                 Command::Sql(arguments) => sql::run(arguments, &settings).await.map(|()| 0),
                 Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings).await.map(|()| 0),
+                Command::Prices(arguments) => prices::run(arguments, &settings),
                 Command::Doctor | Command::Engine(_) => Ok(0),
             }
         })

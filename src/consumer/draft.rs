@@ -1,13 +1,13 @@
 //! A row in the making: what the payload tells, to be finished by what the stored object tells.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     domain::{PresignedUrl, SourceName, UsdAmount, UtcMillis},
     event_log::Position,
     fetch::FetchStatus,
     payload::{Metadata, Payload},
-    pricing,
+    pricing::{self, PriceBook},
     store::RequestRow,
     usage::{Body, ResponseFacts, ResponseStatus, StoredObject, Usage},
 };
@@ -43,11 +43,13 @@ impl Stage {
     }
 }
 
-/// What counts as inefficient.
-#[derive(Clone, Copy, Debug)]
+/// What rows are judged by: what counts as inefficient, and what calls cost.
+#[derive(Clone, Debug)]
 pub struct Judgement {
     /// `limits.max_token_ratio`
     pub max_token_ratio: f64,
+    /// The price book.
+    pub prices: Arc<PriceBook>,
 }
 
 /// Everything a row needs from its payload. Holds no body, so that many can wait for their fetches.
@@ -131,7 +133,7 @@ impl Draft {
 
     /// The finished row. The stored object fills in what the payload does not tell; an unreadable one changes nothing.
     #[must_use]
-    pub fn finish(self, fetch_status: FetchStatus, object: Option<&[u8]>, judgement: Judgement) -> RequestRow {
+    pub fn finish(self, fetch_status: FetchStatus, object: Option<&[u8]>, judgement: &Judgement) -> RequestRow {
         let stored = object.map(|object| {
             serde_json::from_slice::<StoredObject<'_>>(object)
                 .map(|object| ResponseFacts::read(&Body::from_payload(object.response)))
@@ -144,7 +146,16 @@ impl Draft {
         let usage = self.facts.usage.or(stored.usage);
         let status = if self.facts.status == ResponseStatus::Unknown { stored.status } else { self.facts.status };
         let tokens = Tokens::decide(self.metadata.as_ref(), usage.as_ref());
-        let cost = pricing::price(self.metadata.as_ref(), usage.as_ref());
+        let cost = pricing::price(
+            &judgement.prices,
+            &pricing::Call {
+                provider: &self.provider,
+                model: &self.model,
+                at: self.event_time,
+                metadata: self.metadata.as_ref(),
+                usage: usage.as_ref(),
+            },
+        );
         let token_ratio = tokens.ratio();
         RequestRow {
             request_id: self.request_id,

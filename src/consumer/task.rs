@@ -228,15 +228,15 @@ impl Consumer {
 
     /// Starts the fetch, or makes the row at once where there is nothing to fetch.
     fn enrich(&mut self, draft: Draft, record: &Record, message: InFlight) {
-        let judgement = self.parts.judgement;
         let Some(url) = draft.url().filter(|_| !draft.is_test()).cloned() else {
             let status = if draft.is_test() { FetchStatus::Test } else { FetchStatus::None };
-            let row = draft.finish(status, None, judgement);
+            let row = draft.finish(status, None, &self.parts.judgement);
             self.add_row(row, message);
             return;
         };
         let (parts, record) = (self.parts.clone(), record.clone());
         self.fetches.spawn(async move {
+            let judgement = &parts.judgement;
             let wanted = Wanted { source: draft.source(), url: &url, received_at: draft.received_at() };
             let row = match parts.fetcher.fetch(wanted).await {
                 Fetched::Object(object) => draft.finish(FetchStatus::Fetched, Some(&object), judgement),

@@ -9,6 +9,7 @@ use crate::{
     event_log::EventLogError,
     fetch::FetchError,
     ingress::IngressStartError,
+    pricing::PricingError,
     settings::SettingsError,
     store::{StoreError, engine::EngineError},
 };
@@ -45,6 +46,9 @@ pub enum ServiceError {
     /// Fetching.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// The price book.
+    #[error(transparent)]
+    Pricing(#[from] PricingError),
     /// The consumer.
     #[error(transparent)]
     Consumer(#[from] ConsumerError),
@@ -64,7 +68,7 @@ impl ServiceError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::Fetch(_) | Self::EventLog(EventLogError::Settings { .. }) => 2,
+            Self::Settings(_) | Self::Fetch(_) | Self::Pricing(_) | Self::EventLog(EventLogError::Settings { .. }) => 2,
             _ => 1,
         }
     }

@@ -30,6 +30,7 @@ use crate::{
     event_log::{EmbeddedLog, EventLog, KafkaLog, PatientLog, SpooledLog},
     fetch::{FetchMetrics, Fetcher},
     ingress::{self, RunningIngress},
+    pricing::PriceBook,
     settings::Settings,
     store::{Database, DatabaseOptions, StoreError, StoreMetrics, engine::EngineError, migrate},
     telemetry::Health,
@@ -42,6 +43,7 @@ const DATABASE_RETRY: Duration = Duration::from_secs(2);
 /// What is running, for `serve` to announce and to stop.
 pub struct Service {
     settings: Settings,
+    prices: Arc<PriceBook>,
     health: Health,
     log: Arc<dyn EventLog>,
     ingress: Option<RunningIngress>,
@@ -68,6 +70,9 @@ impl Service {
     /// [`ServiceError`] when a part cannot start; those already started are stopped.
     pub async fn start(settings: Settings, roles: Roles, program: PathBuf) -> Result<Self, ServiceError> {
         tls::install_crypto_provider();
+        // First of all: a book with a mistake must not be found out after webhooks were priced by it.
+        let prices = Arc::new(PriceBook::load(&settings.pricing)?);
+        tracing::info!(revision = prices.revision(), entries = prices.entries().count(), "price book read");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (health, registry, stages) = (Health::default(), Registry::new(), Stages::default());
         std::fs::create_dir_all(&*settings.data_dir)
@@ -82,8 +87,18 @@ impl Service {
             None
         };
         let admin = admin::start(&settings, health.clone(), registry.clone(), stages.rest.clone()).await?;
-        let mut service =
-            Self { health, log, ingress, admin, database: None, stages, consumer: None, leader: None, settings };
+        let mut service = Self {
+            prices,
+            health,
+            log,
+            ingress,
+            admin,
+            database: None,
+            stages,
+            consumer: None,
+            leader: None,
+            settings,
+        };
         tokio::spawn(enforce_retention(service.log.clone(), clock.clone(), service.stages.rest.clone()));
         if roles.needs_database()
             && let Err(error) = service.start_database_side(roles, &program, &clock, &registry).await
@@ -166,7 +181,7 @@ impl Service {
             fetcher: Arc::new(fetcher),
             clock: clock.clone(),
             inserted: inserted.clone(),
-            judgement: Judgement { max_token_ratio: settings.limits.max_token_ratio },
+            judgement: Judgement { max_token_ratio: settings.limits.max_token_ratio, prices: self.prices.clone() },
             flush_interval: Duration::from_millis(settings.clickhouse.flush_interval_ms),
             flush_rows: settings.clickhouse.flush_rows,
             max_in_flight_records: settings.limits.max_in_flight_records,

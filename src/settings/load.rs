@@ -165,6 +165,16 @@ impl Settings {
     }
 }
 
+/// The known key that was probably meant.
+pub(crate) fn nearest_key<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(name, key), *name))
+        .min()
+        .filter(|(distance, name)| *distance <= name.len().max(key.len()) / 2)
+        .map(|(_, name)| name)
+}
+
 /// Turns figment's error into one that names the place, the key and the nearest known key.
 fn explain(error: figment::Error) -> SettingsError {
     let place = error.metadata.as_ref().map_or_else(
@@ -177,11 +187,7 @@ fn explain(error: figment::Error) -> SettingsError {
     let path = error.path.join(".");
     match error.kind {
         Kind::UnknownField(field, known) => {
-            let nearest = known
-                .iter()
-                .map(|name| (strsim::damerau_levenshtein(name, &field), *name))
-                .min()
-                .filter(|(distance, name)| *distance <= name.len().max(field.len()) / 2);
+            let nearest = nearest_key(&field, known);
             let dotted = |name: &str| {
                 let parent = path.strip_suffix(field.as_str()).unwrap_or(&path).trim_end_matches('.');
                 if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
@@ -189,7 +195,7 @@ fn explain(error: figment::Error) -> SettingsError {
             SettingsError::UnknownKey {
                 place,
                 key: dotted(&field),
-                suggestion: nearest.map(|(_, name)| format!(", did you mean `{}`?", dotted(name))).unwrap_or_default(),
+                suggestion: nearest.map(|name| format!(", did you mean `{}`?", dotted(name))).unwrap_or_default(),
                 known: known.join(", "),
             }
         }

@@ -8,8 +8,9 @@ mod sections;
 
 pub use error::SettingsError;
 pub use event_log::{EventLogSettings, SaslMechanism, SecurityProtocol};
+pub(crate) use load::nearest_key;
 pub use load::{config_path, load};
 pub use sections::{
     AdminSettings, AlertSettings, ClickHouseSettings, FetchSettings, IngressSettings, LimitSettings, LogFormat,
-    NotifierSettings, RateLimitSettings, Settings, SourceSettings, TelemetrySettings, TlsMode,
+    NotifierSettings, PricingSettings, RateLimitSettings, Settings, SourceSettings, TelemetrySettings, TlsMode,
 };

@@ -8,6 +8,7 @@ use super::EventLogSettings;
 use crate::{
     alert::Rule,
     domain::{Secret, SourceName},
+    pricing::text::EntryText,
 };
 
 /// Everything that can be set.
@@ -30,6 +31,8 @@ pub struct Settings {
     pub clickhouse: ClickHouseSettings,
     /// Fetching `request_response_url`.
     pub fetch: FetchSettings,
+    /// The price book.
+    pub pricing: PricingSettings,
     /// Alert rules and their evaluation.
     pub alerts: AlertSettings,
     /// Where alerts go.
@@ -305,6 +308,19 @@ impl Default for FetchSettings {
             max_object_bytes: 64 * 1024 * 1024,
         }
     }
+}
+
+/// `[pricing]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PricingSettings {
+    /// A directory with book files (`*.toml`) that go before those shipped, or in the place of one of the same name; empty:
+    /// none.
+    pub book_dir: PathBuf,
+    /// Book files with negotiated prices, which go before all others; `*` stands for any text in a file's name.
+    pub overrides_files: Vec<String>,
+    /// `[[pricing.overrides]]`: negotiated prices, as entries of a book file.
+    pub overrides: Vec<EntryText>,
 }
 
 /// `[alerts]`

@@ -247,7 +247,7 @@ impl RetryConsumer {
 
 async fn attempt(parts: Arc<ConsumerParts>, turn: Turn) -> (Option<RequestRow>, InFlight) {
     let Turn { message, deferral, draft, url } = turn;
-    let judgement = parts.judgement;
+    let judgement = &parts.judgement;
     let wanted = Wanted { source: draft.source(), url: &url, received_at: draft.received_at() };
     let row = match parts.fetcher.fetch_again(wanted).await {
         Fetched::Object(object) => draft.finish(FetchStatus::Fetched, Some(&object), judgement),
