@@ -15,6 +15,7 @@ pub mod ingress;
 pub mod notify;
 pub mod payload;
 pub mod pricing;
+pub mod repricing;
 pub mod service;
 pub mod settings;
 pub mod simulator;

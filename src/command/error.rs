@@ -2,6 +2,7 @@
 
 use crate::{
     pricing::PricingError,
+    repricing::RepricingError,
     service::ServiceError,
     settings::SettingsError,
     store::{StoreError, engine::EngineError},
@@ -21,6 +22,9 @@ pub enum CommandError {
     /// ClickHouse.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Costs could not be decided again.
+    #[error(transparent)]
+    Repricing(#[from] RepricingError),
     /// The embedded engine's own process.
     #[error(transparent)]
     Engine(#[from] EngineError),

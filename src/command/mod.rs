@@ -7,6 +7,7 @@ mod doctor;
 mod error;
 mod migrate;
 mod prices;
+mod reprice;
 mod send_test;
 mod serve;
 pub mod simulate;
@@ -61,6 +62,8 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     /// The price book: list, check, import, and explain how a cost comes about.
     Prices(prices::PricesArgs),
+    /// Decide the cost of stored calls again, with today's price book; shows the drift first.
+    Reprice(reprice::RepriceArgs),
     /// The embedded engine's own process; `serve` starts it.
     #[command(hide = true)]
     Engine(child::ChildArguments),
@@ -100,6 +103,7 @@ impl CommandLine {
                 Command::Simulate(arguments) => Ok(simulate::run(*arguments, &settings.data_dir).await.map(|()| 0)?),
                 Command::Sql(arguments) => sql::run(arguments, &settings).await.map(|()| 0),
                 Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings).await.map(|()| 0),
+                Command::Reprice(arguments) => reprice::run(arguments, settings).await.map(|()| 0),
                 Command::Prices(arguments) => prices::run(arguments, &settings),
                 Command::Doctor | Command::Engine(_) => Ok(0),
             }

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{CommandError, program};
 use crate::{
     domain::UtcMillis,
-    pricing::{self, parse_moment},
+    pricing::{PriceBook, parse_moment},
     repricing::{self, Drift, ModelDrift, Progress, Range},
     settings::Settings,
     store::{Database, DatabaseOptions},
@@ -33,7 +33,7 @@ pub(super) struct RepriceArgs {
 }
 
 fn moment(text: &str) -> Result<UtcMillis, String> {
-    parse_moment(text).map_err(|error| error.to_string())
+    parse_moment(text).ok_or_else(|| "a date such as 2026-11-01 or a time such as 2026-11-01T12:00:00Z".to_owned())
 }
 
 pub(super) async fn run(arguments: RepriceArgs, settings: Settings) -> Result<(), CommandError> {
@@ -41,7 +41,7 @@ pub(super) async fn run(arguments: RepriceArgs, settings: Settings) -> Result<()
     if arguments.from >= arguments.to {
         return Err(CommandError::Usage("--from must be before --to".to_owned()));
     }
-    let book = pricing::load::load(&settings.pricing)?;
+    let book = PriceBook::load(&settings.pricing)?;
     let database =
         Database::open(&settings, DatabaseOptions { program: &program()?, join_running: true }, &Health::default())
             .await?;
@@ -50,11 +50,7 @@ pub(super) async fn run(arguments: RepriceArgs, settings: Settings) -> Result<()
     result
 }
 
-async fn reprice(
-    database: &Database,
-    book: &pricing::PriceBook,
-    arguments: &RepriceArgs,
-) -> Result<(), CommandError> {
+async fn reprice(database: &Database, book: &PriceBook, arguments: &RepriceArgs) -> Result<(), CommandError> {
     let range = Range { from: arguments.from, to: arguments.to };
     let (client, timeout) = (database.client(), database.timeout());
     let calls = repricing::count(client, timeout, range).await?;

@@ -24,6 +24,7 @@ mod offsets;
 mod parts;
 mod retry;
 mod task;
+mod tokens;
 
 pub use draft::{Draft, Judgement};
 pub use error::ConsumerError;

@@ -50,7 +50,7 @@ pub struct Call<'a> {
 
 /// A request's cost, and what each witness said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cost {
+pub struct Cost<'book> {
     /// USD; `None` is unpriced.
     pub amount: Option<UsdAmount>,
     /// Who says so.
@@ -59,6 +59,8 @@ pub struct Cost {
     pub gateway_amount: Option<UsdAmount>,
     /// What the book says, whoever is believed: where both are there, their difference is drift.
     pub book_amount: Option<UsdAmount>,
+    /// Where in the book that stands.
+    pub book_entry: Option<&'book str>,
     /// Why the book says nothing; `None` when it does. Where [`Self::source`] is `Unpriced`, this is why.
     pub book_unpriced: Option<UnpricedReason>,
 }
@@ -69,10 +71,13 @@ pub struct Cost {
 /// the response: an amount beside counts of zero is not, where the response tells of tokens. Helicone writes 0 also when it
 /// knows no price, and a negative amount for a stream without usage.
 #[must_use]
-pub fn price(book: &PriceBook, call: &Call<'_>) -> Cost {
+pub fn price<'book>(book: &'book PriceBook, call: &Call<'_>) -> Cost<'book> {
     let by_book = price_by_book(book, call);
     let gateway_amount = call.metadata.and_then(|metadata| metadata.cost_usd);
-    let (book_amount, book_unpriced) = (by_book.ok(), by_book.err());
+    let (book_amount, book_entry, book_unpriced) = match by_book {
+        Ok((amount, entry)) => (Some(amount), Some(entry), None),
+        Err(reason) => (None, None, Some(reason)),
+    };
     let (amount, source) = if let Some(amount) = credible_gateway_amount(call) {
         (Some(amount), CostSource::Gateway)
     } else if let Some(amount) = call.usage.and_then(|usage| usage.cost_usd).filter(|amount| amount.is_positive()) {
@@ -82,7 +87,7 @@ pub fn price(book: &PriceBook, call: &Call<'_>) -> Cost {
     } else {
         (None, CostSource::Unpriced)
     };
-    Cost { amount, source, gateway_amount, book_amount, book_unpriced }
+    Cost { amount, source, gateway_amount, book_amount, book_entry, book_unpriced }
 }
 
 fn credible_gateway_amount(call: &Call<'_>) -> Option<UsdAmount> {
@@ -99,11 +104,11 @@ fn credible_gateway_amount(call: &Call<'_>) -> Option<UsdAmount> {
 /// The gateway counts neither cached tokens nor audio nor images, and does not know the tier of service. Its counts price a
 /// call only where the entry has no other price than those of input and output, so that nothing left out could change the
 /// amount. Otherwise the amount would be a guess, and usually too low.
-fn price_by_book(book: &PriceBook, call: &Call<'_>) -> Result<UsdAmount, UnpricedReason> {
+fn price_by_book<'book>(book: &'book PriceBook, call: &Call<'_>) -> Result<(UsdAmount, &'book str), UnpricedReason> {
     let of_response = call.usage.map(Quantities::from).filter(|quantities| !quantities.is_empty());
     let priced = |quantities: &Quantities| {
         book.price(call.provider, call.model, call.at, quantities)
-            .map(|priced| priced.amount())
+            .map(|priced| (priced.amount(), priced.entry.place()))
             .map_err(|unpriced| unpriced.reason)
     };
     if let Some(quantities) = of_response {

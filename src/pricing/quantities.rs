@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use crate::usage::Usage;
+use crate::usage::{self, Usage};
 
 /// Counts of one call. `None`: the response does not say.
 ///
@@ -70,11 +70,25 @@ impl From<&Usage> for Quantities {
     fn from(usage: &Usage) -> Self {
         Self {
             prompt_tokens: usage.prompt_tokens,
-            completion_tokens: usage.completion_tokens,
+            prompt_audio_tokens: usage.prompt_audio_tokens,
+            prompt_image_tokens: usage.prompt_image_tokens,
             cached_tokens: usage.cached_tokens,
+            cached_audio_tokens: usage.cached_audio_tokens,
             cache_write_tokens: usage.cache_write_tokens,
+            cache_write_1h_tokens: usage.cache_write_1h_tokens,
+            completion_tokens: usage.completion_tokens,
             reasoning_tokens: usage.reasoning_tokens,
-            ..Self::default()
+            completion_audio_tokens: usage.completion_audio_tokens,
+            completion_image_tokens: usage.completion_image_tokens,
+            generated_images: usage.generated_images,
+            web_search_requests: usage.web_search_requests,
+            service_tier: match usage.service_tier {
+                None | Some(usage::ServiceTier::Default) => ServiceTier::Standard,
+                Some(usage::ServiceTier::Flex) => ServiceTier::Flex,
+                Some(usage::ServiceTier::Priority) => ServiceTier::Priority,
+                Some(usage::ServiceTier::Batch) => ServiceTier::Batch,
+                Some(usage::ServiceTier::Other) => ServiceTier::Other,
+            },
         }
     }
 }

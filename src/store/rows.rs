@@ -98,3 +98,37 @@ pub struct LogPositionRow {
     pub committed_offset: u64,
     pub at: i64,
 }
+
+/// Whose `prompt_tokens` and `completion_tokens` a row has; the values of `requests.usage_source`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsageSource {
+    /// The gateway's, and the response tells none.
+    Gateway,
+    /// The response's, inline or stored.
+    Body,
+    /// The gateway's, completed by what the response tells of caches, reasoning, audio and images.
+    Both,
+    /// Nobody's.
+    None,
+}
+
+impl UsageSource {
+    const ALL: [Self; 4] = [Self::Gateway, Self::Body, Self::Both, Self::None];
+
+    /// The value in the table.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Body => "body",
+            Self::Both => "both",
+            Self::None => "none",
+        }
+    }
+
+    /// From the value in the table.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.as_str() == name)
+    }
+}

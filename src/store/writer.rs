@@ -39,11 +39,19 @@ pub async fn write_batch(
     metrics: &StoreMetrics,
 ) -> Result<(), StoreError> {
     let started = Instant::now();
-    insert(client, timeout, "request_rows", &batch.requests).await?;
+    write_requests(client, timeout, &batch.requests).await?;
     insert(client, timeout, "dead_letter_rows", &batch.dead_letters).await?;
     insert(client, timeout, "outcome_rows", &batch.outcomes).await?;
     metrics.batch_written(batch, started.elapsed());
     Ok(())
+}
+
+/// Writes calls, new or in a higher version.
+///
+/// # Errors
+/// [`StoreError`] when they are not known to be written; writing them again is harmless.
+pub async fn write_requests(client: &Client, timeout: Duration, requests: &[RequestRow]) -> Result<(), StoreError> {
+    insert(client, timeout, "request_rows", requests).await
 }
 
 /// Records how far each partition of the log has come.

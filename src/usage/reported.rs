@@ -73,6 +73,28 @@ impl ServiceTier {
     }
 }
 
+impl ServiceTier {
+    const ALL: [Self; 5] = [Self::Default, Self::Flex, Self::Priority, Self::Batch, Self::Other];
+
+    /// The value in `requests.service_tier`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Flex => "flex",
+            Self::Priority => "priority",
+            Self::Batch => "batch",
+            Self::Other => "other",
+        }
+    }
+
+    /// From the value in `requests.service_tier`.
+    #[must_use]
+    pub fn labelled(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tier| tier.as_str() == label)
+    }
+}
+
 impl Usage {
     /// Neither input nor output is known.
     #[must_use]

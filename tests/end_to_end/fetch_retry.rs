@@ -89,9 +89,7 @@ async fn objects_of_a_storage_that_was_away_arrive_when_it_is_back() {
     assert_eq!(rows(&server), [without("pending")]);
     // It is asked again and again, and the row stays as it is; so too when the process dies meanwhile.
     let asked = state.requests.load(Ordering::SeqCst);
-    wait_until("the storage to be asked again", || {
-        (state.requests.load(Ordering::SeqCst) > asked).then_some(())
-    });
+    wait_until("the storage to be asked again", || (state.requests.load(Ordering::SeqCst) > asked).then_some(()));
     server.kill();
     server.start_again();
     assert_eq!(rows(&server), [without("pending")]);
