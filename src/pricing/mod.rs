@@ -24,6 +24,15 @@ pub mod text;
 mod unit_price;
 pub mod write;
 
+#[cfg(test)]
+mod book_tests;
+#[cfg(test)]
+mod builtin_tests;
+#[cfg(test)]
+mod calculate_tests;
+#[cfg(test)]
+mod cost_tests;
+
 pub use book::{PriceBook, Priced, Unpriced};
 pub use calculate::{Calculation, Line};
 pub use cost::{Call, Cost, CostSource, price};

@@ -128,14 +128,13 @@ impl ResponseFacts {
     /// JSON in a string is unescaped, but for its long strings; a stream in a string is read line by line.
     fn of_text(text: StringLiteral<'_>) -> Self {
         if text.start(1).starts_with(['{', '[']) {
-            let facts = Self::of_json(text.skimmed().trim());
-            let lacks_usage = facts.is_none_or(|facts| facts.usage.is_none());
+            let skimmed = text.skimmed();
+            let skimmed = skimmed.trim();
             // The one long string that tells something, cut while skimming.
-            let facts = if lacks_usage && text.escaped().contains("streamed_data") {
-                Self::of_json(text.unescaped().trim())
-            } else {
-                facts
-            };
+            let has_cut_stream = Response::parse(skimmed)
+                .and_then(|response| response.streamed_data)
+                .is_some_and(|streamed_data| streamed_data.get().starts_with('"'));
+            let facts = if has_cut_stream { Self::of_json(text.unescaped().trim()) } else { Self::of_json(skimmed) };
             if let Some(facts) = facts {
                 return facts;
             }
@@ -152,20 +151,33 @@ impl ResponseFacts {
     }
 }
 
-/// What the merged body says; what its chunks say where it does not, and where it is Helicone's own rewriting of a Bedrock
-/// stream, which loses the cache and writes 0 for what it does not know.
+/// What the merged body says, unless its chunks tell more: where it has no whole usage, and where Helicone's own merging
+/// loses some.
+/// - A Bedrock stream is rewritten without the cache, and with 0 for what is not known.
+/// - Of Anthropic's last usage it takes the output alone: what server tools and compaction add to the input is lost.
 fn usage(response: &Response<'_>) -> Option<Usage> {
-    let merged = response.usage();
-    if merged.is_some_and(|usage| usage.is_complete()) && response.bedrock_events.is_none() {
+    let is_bedrock = response.bedrock_events.is_some();
+    let merged = response.usage().filter(|usage| !is_bedrock || !usage.is_zero());
+    let is_whole = merged.is_some_and(|usage| usage.is_complete());
+    if is_whole && !is_bedrock && !has_added_input(response.streamed_data) {
         return merged;
     }
     let from_chunks = |raw: Option<&RawValue>| Stream::of(raw?).usage().filter(|usage| !usage.is_empty());
     let streamed = from_chunks(response.bedrock_events).or_else(|| from_chunks(response.streamed_data));
-    let framed = || response.bedrock_events.and(response.streamed_data).and_then(last_usage_in_frames);
+    let framed = || response.streamed_data.filter(|_| is_bedrock).and_then(last_usage_in_frames);
     streamed
+        .filter(Usage::is_complete)
         .or_else(framed)
-        .or_else(|| merged.filter(|usage| response.bedrock_events.is_none() || !usage.is_zero()))
+        .or(merged)
+        .or(streamed)
         .or_else(|| response.invocation_metrics())
+}
+
+/// Whether raw events mention what adds to the input after the start of a message.
+fn has_added_input(streamed_data: Option<&RawValue>) -> bool {
+    streamed_data
+        .and_then(|raw| StringLiteral::of(raw.get()))
+        .is_some_and(|text| ["server_tool_use", "compaction"].into_iter().any(|name| text.escaped().contains(name)))
 }
 
 /// The object at `request_response_url`: `{"request": …, "response": …}`.

@@ -108,7 +108,7 @@ pub(super) fn count(raw: Raw<'_>) -> Option<u64> {
 }
 
 /// A short string without escapes, such as a name from a list.
-pub(super) fn name<'a>(raw: Raw<'a>) -> Option<&'a str> {
+pub(super) fn name(raw: Raw<'_>) -> Option<&str> {
     let name = raw?.get().strip_prefix('"')?.strip_suffix('"')?;
     (!name.contains('\\')).then_some(name)
 }

@@ -32,7 +32,8 @@ pub(super) struct Response<'a> {
     service_tier: Raw<'a>,
     kind: Raw<'a>,
     message: Raw<'a>,
-    response: Raw<'a>,
+    /// `response`
+    enclosed: Raw<'a>,
     delta: Raw<'a>,
     metadata: Raw<'a>,
     created: Raw<'a>,
@@ -77,7 +78,7 @@ impl<'a> Response<'a> {
             b"service_tier" | b"serviceTier" => &mut self.service_tier,
             b"type" => &mut self.kind,
             b"message" => &mut self.message,
-            b"response" => &mut self.response,
+            b"response" => &mut self.enclosed,
             b"delta" => &mut self.delta,
             b"metadata" => &mut self.metadata,
             b"created" => &mut self.created,
@@ -137,7 +138,7 @@ impl<'a> Response<'a> {
             usage.completion_tokens = None;
             return usage.known();
         }
-        if let Some(response) = self.response.and_then(|response| Response::parse(response.get()))
+        if let Some(response) = self.enclosed.and_then(|response| Response::parse(response.get()))
             && let Some(usage) = response.own_usage()
         {
             return Some(usage);
@@ -199,12 +200,12 @@ impl<'a> Response<'a> {
         (present(self.error) && !is_unreadable_line)
             || present(self.helicone_error)
             || present(self.parse_response_error)
-            || present(member(self.response, "error"))
+            || present(member(self.enclosed, "error"))
     }
 
     /// When the provider says it was made.
     pub(super) fn created_at(&self) -> Option<UtcMillis> {
         let own = time(self.created).or_else(|| time(self.created_at)).or_else(|| time(self.create_time));
-        own.or_else(|| time(member(self.response, "created_at")))
+        own.or_else(|| time(member(self.enclosed, "created_at")))
     }
 }

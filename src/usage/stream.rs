@@ -85,14 +85,14 @@ impl Stream {
 /// Lines of a text that comes in pieces. Each is read when it ends, and only one is held at a time, without its long
 /// strings; and the event it may be part of.
 #[derive(Debug, Default)]
-struct Lines {
+pub(super) struct Lines {
     line: Skimmed,
     /// `data` of an event whose JSON goes on in the next line.
     event: String,
 }
 
 impl Lines {
-    fn push(&mut self, text: StringLiteral<'_>, stream: &mut Stream) {
+    pub(super) fn push(&mut self, text: StringLiteral<'_>, stream: &mut Stream) {
         for piece in text.pieces() {
             let mut rest = piece.as_str();
             while let Some((line, after)) = rest.split_once('\n') {
@@ -102,6 +102,12 @@ impl Lines {
             }
             self.line.push(rest);
         }
+    }
+
+    /// Memory taken, which never shrinks.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.line.text.capacity() + self.event.capacity()
     }
 
     fn end(&mut self, stream: &mut Stream) {

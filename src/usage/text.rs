@@ -194,23 +194,24 @@ impl Skimmed {
     }
 
     fn inside<'a>(&mut self, text: &'a str) -> &'a str {
-        let end = text.find(['"', '\\', '\n']).unwrap_or(text.len());
+        let end = end_of_run(text);
         let (run, rest) = text.split_at(end);
         let room = KEPT_STRING_BYTES.saturating_sub(self.string_bytes);
-        let kept = (0..=room.min(run.len())).rev().find(|end| run.is_char_boundary(*end)).unwrap_or(0);
+        let kept = if run.len() <= room {
+            run.len()
+        } else {
+            (0..=room).rev().find(|end| run.is_char_boundary(*end)).unwrap_or(0)
+        };
         self.text.push_str(run.get(..kept).unwrap_or_default());
         self.string_bytes = self.string_bytes.saturating_add(run.len());
         let Some((special, rest)) = rest.split_at_checked(1) else { return "" };
-        match special {
-            "\\" => {
-                self.state = State::Escape;
-                self.keep(special);
-            }
+        if special == "\\" {
+            self.state = State::Escape;
+            self.keep(special);
+        } else {
             // A bare line end is no part of a JSON string: whatever this is, it begins anew.
-            _ => {
-                self.state = State::Outside;
-                self.text.push_str(special);
-            }
+            self.state = State::Outside;
+            self.text.push_str(special);
         }
         rest
     }
@@ -236,6 +237,18 @@ impl Skimmed {
             self.text.push_str(part);
         }
     }
+}
+
+/// Where a text inside a JSON string has its first quote, backslash or line end.
+fn end_of_run(text: &str) -> usize {
+    /// From here on, three searches by memchr are faster than one byte by byte.
+    const LONG_BYTES: usize = 64;
+    if text.len() < LONG_BYTES {
+        return text.bytes().position(|byte| matches!(byte, b'"' | b'\\' | b'\n')).unwrap_or(text.len());
+    }
+    ['"', '\\', '\n']
+        .into_iter()
+        .fold(text.len(), |end, special| text.get(..end).and_then(|before| before.find(special)).unwrap_or(end))
 }
 
 #[cfg(test)]

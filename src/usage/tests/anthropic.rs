@@ -69,6 +69,20 @@ pub(super) const CASES: &[Case] = &[
         ..BASE
     },
     Case {
+        name: "merged by Helicone with the input of the start, without the search",
+        model: "claude-sonnet-4-20250514",
+        body: r#"{"id":"msg_8","type":"message","role":"assistant","content":[],"usage":{"input_tokens":2679,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":510,"service_tier":"standard"},"streamed_data":"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":2679,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":3,\"service_tier\":\"standard\"}}}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"input_tokens\":10682,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":510,\"server_tool_use\":{\"web_search_requests\":1}}}\n\n"}"#,
+        how: "of message_delta, which has what the search found in it",
+        usage: Some(Usage {
+            cached_tokens: Some(0),
+            cache_write_tokens: Some(0),
+            web_search_requests: Some(1),
+            service_tier: Some(ServiceTier::Default),
+            ..tokens(10_682, 510)
+        }),
+        ..BASE
+    },
+    Case {
         name: "a stream cut off after its start",
         model: "claude-opus-4-5-20251101",
         body: r#""event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":40,\"output_tokens\":1}}}\n\nevent: content_block_delta\ndata: {\"type\":\"content_bl""#,

@@ -108,7 +108,7 @@ pub(super) const CASES: &[Case] = &[
             prompt_audio_tokens: Some(0),
             prompt_image_tokens: Some(0),
             completion_audio_tokens: Some(0),
-            cost_usd: usd(5_481_000_000),
+            cost_usd: Some(usd(5_481_000_000)),
             ..tokens(7, 330)
         }),
         created_at: Some(1_760_000_080_000),
@@ -138,7 +138,7 @@ pub(super) const CASES: &[Case] = &[
         usage: Some(Usage {
             cached_tokens: Some(3072),
             reasoning_tokens: Some(1000),
-            cost_usd: usd(31_831_900_000),
+            cost_usd: Some(usd(31_831_900_000)),
             ..tokens(6140, 3417)
         }),
         created_at: Some(1_760_000_082_000),
@@ -149,7 +149,7 @@ pub(super) const CASES: &[Case] = &[
         model: "grok-2-image-1212",
         body: r#"{"data":[{"b64_json":"/9j/4AAQ","mime_type":"image/jpeg"}],"usage":{"cost_in_usd_ticks":200000000}}"#,
         how: "200000000/10^10=0.02",
-        usage: Some(Usage { generated_images: Some(1), cost_usd: usd(20_000_000_000), ..UNKNOWN }),
+        usage: Some(Usage { generated_images: Some(1), cost_usd: Some(usd(20_000_000_000)), ..UNKNOWN }),
         ..XAI
     },
     Case {
@@ -163,7 +163,7 @@ pub(super) const CASES: &[Case] = &[
             reasoning_tokens: Some(0),
             prompt_audio_tokens: Some(0),
             completion_image_tokens: Some(0),
-            cost_usd: usd(628_500_000),
+            cost_usd: Some(usd(628_500_000)),
             ..tokens(49, 2)
         }),
         created_at: Some(1_760_000_090_000),
@@ -174,7 +174,7 @@ pub(super) const CASES: &[Case] = &[
         model: "openai/gpt-4o",
         body: r#"{"id":"gen-2","object":"chat.completion","created":1760000091,"choices":[],"usage":{"prompt_tokens":1000,"completion_tokens":100,"total_tokens":1100,"cost":0.000175,"is_byok":true,"cost_details":{"upstream_inference_cost":0.0035}}}"#,
         how: "0.000175+0.0035=0.003675",
-        usage: Some(Usage { cost_usd: usd(3_675_000_000), ..tokens(1000, 100) }),
+        usage: Some(Usage { cost_usd: Some(usd(3_675_000_000)), ..tokens(1000, 100) }),
         created_at: Some(1_760_000_091_000),
         ..OPENROUTER
     },
@@ -192,7 +192,7 @@ pub(super) const CASES: &[Case] = &[
         model: "google/gemini-2.5-flash",
         body: r#"{"streamed_data":": OPENROUTER PROCESSING\n\ndata: {\"id\":\"gen-4\",\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"id\":\"gen-4\",\"choices\":[],\"usage\":{\"prompt_tokens\":33,\"completion_tokens\":5,\"total_tokens\":38,\"cost\":2.2400000000000002e-05}}\n\ndata: [DONE]\n\n"}"#,
         how: "0.0000224 to 12 places",
-        usage: Some(Usage { cost_usd: usd(22_400_000), ..tokens(33, 5) }),
+        usage: Some(Usage { cost_usd: Some(usd(22_400_000)), ..tokens(33, 5) }),
         ..OPENROUTER
     },
 ];

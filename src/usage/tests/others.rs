@@ -148,7 +148,7 @@ pub(super) const CASES: &[Case] = &[
         model: "sonar-pro",
         body: r#"{"id":"p1","model":"sonar-pro","created":1760000120,"usage":{"prompt_tokens":8,"completion_tokens":439,"total_tokens":447,"search_context_size":"low","cost":{"input_tokens_cost":0.000024,"output_tokens_cost":0.006585,"request_cost":0.006,"total_cost":0.012609}},"object":"chat.completion","choices":[]}"#,
         how: "0.000024+0.006585+0.006=0.012609",
-        usage: Some(Usage { cost_usd: usd(12_609_000_000), ..tokens(8, 439) }),
+        usage: Some(Usage { cost_usd: Some(usd(12_609_000_000)), ..tokens(8, 439) }),
         created_at: Some(1_760_000_120_000),
         ..PERPLEXITY
     },
