@@ -132,8 +132,11 @@ fn who_is_believed() {
     ] {
         let call = Call { provider: "OPENAI", model, at: AT, metadata: metadata.as_ref(), usage: usage.as_ref() };
         let gateway_amount = metadata.and_then(|metadata| metadata.cost_usd);
-        let expected = Cost { amount, source, gateway_amount, book_amount, book_unpriced: reason };
-        assert_eq!(price(&book, &call), expected, "{what}");
+        let found = price(&book, &call);
+        assert_eq!(found.book_entry.is_some(), book_amount.is_some(), "{what}");
+        let book_entry = found.book_entry;
+        let expected = Cost { amount, source, gateway_amount, book_amount, book_entry, book_unpriced: reason };
+        assert_eq!(found, expected, "{what}");
     }
 }
 

@@ -28,7 +28,11 @@ pub(super) struct Model {
     pub(super) shape: Shape,
     /// How often it is called, relative to the others.
     weight: u32,
+    /// Helicone's price.
     pub(super) price: Option<Price>,
+    /// What the shipped price book says, written down here by hand: it decides where Helicone says nothing and the
+    /// response tells its usage.
+    pub(super) book: Option<Price>,
     /// Half of the prompts have fewer tokens.
     pub(super) prompt_median_tokens: f64,
     /// Half of the answers have fewer tokens.
@@ -71,11 +75,17 @@ const fn model(
         shape,
         weight,
         price,
+        book: price,
         prompt_median_tokens,
         completion_median_tokens,
         latency_median_ms,
         reasons: false,
     }
+}
+
+const fn in_book(book: Option<Price>, mut model: Model) -> Model {
+    model.book = book;
+    model
 }
 
 const fn reasoning(mut model: Model) -> Model {
@@ -93,7 +103,7 @@ pub(super) static MODELS: &[Model] = {
             price(150_000, 600_000, 75_000, 0), (500.0, 160.0), 800.0),
         reasoning(model("OPENAI", "o4-mini-2025-04-16", "o4-mini", OpenAi, 5,
             price(1_100_000, 4_400_000, 275_000, 0), (1200.0, 900.0), 6500.0)),
-        model("OPENAI", "ft:gpt-4o-mini-2024-07-18:acme::9XyZ", "ft:gpt-4o-mini-2024-07-18:acme::9XyZ", OpenAi, 2,
+        model("llm.acme.example", "acme-chat-7b", "acme-chat", OpenAi, 2,
             None, (400.0, 90.0), 900.0),
         model("ANTHROPIC", "claude-3-5-sonnet-20241022", "claude-3-5-sonnet-latest", Anthropic, 12,
             price(3_000_000, 15_000_000, 300_000, 3_750_000), (1600.0, 260.0), 2600.0),
@@ -102,15 +112,16 @@ pub(super) static MODELS: &[Model] = {
         model("GOOGLE", "gemini-2.0-flash-001", "gemini-2.0-flash", Gemini, 8,
             price(100_000, 400_000, 25_000, 0), (2200.0, 130.0), 700.0),
         reasoning(model("GOOGLE", "gemini-2.5-pro", "gemini-2.5-pro", Gemini, 4,
-            price(1_250_000, 10_000_000, 310_000, 0), (3000.0, 700.0), 7500.0)),
+            price(1_250_000, 10_000_000, 250_000, 0), (3000.0, 700.0), 7500.0)),
         model("AZURE", "gpt-4.1-2025-04-14", "gpt-4.1", OpenAi, 6,
             price(2_000_000, 8_000_000, 500_000, 0), (700.0, 170.0), 1500.0),
         model("GROQ", "llama-3.3-70b-versatile", "llama-3.3-70b-versatile", Groq, 5,
             price(590_000, 790_000, 590_000, 0), (300.0, 120.0), 260.0),
-        model("DEEPSEEK", "deepseek-chat", "deepseek-chat", OpenAi, 5,
-            price(270_000, 1_100_000, 70_000, 0), (600.0, 240.0), 3800.0),
-        model("AWS", "anthropic.claude-3-5-sonnet-20241022-v2", "anthropic.claude-3-5-sonnet-20241022-v2:0", Bedrock, 4,
-            None, (800.0, 220.0), 2400.0),
+        in_book(None, model("DEEPSEEK", "deepseek-chat", "deepseek-chat", OpenAi, 5,
+            price(270_000, 1_100_000, 70_000, 0), (600.0, 240.0), 3800.0)),
+        in_book(price(3_000_000, 15_000_000, 300_000, 3_750_000),
+            model("AWS", "anthropic.claude-3-5-sonnet-20241022-v2", "anthropic.claude-3-5-sonnet-20241022-v2:0", Bedrock, 4,
+                None, (800.0, 220.0), 2400.0)),
         model("MISTRAL", "mistral-small-2503", "mistral-small-latest", OpenAi, 4,
             price(100_000, 300_000, 100_000, 0), (350.0, 140.0), 650.0),
     ]
@@ -144,6 +155,8 @@ pub(super) fn pick_user(random: &mut Random) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::random::Stream;
+    use crate::{domain::UtcMillis, pricing::PriceBook, usage::Usage};
+
     use super::*;
 
     #[test]
@@ -154,6 +167,19 @@ mod tests {
         assert!(count(Some("user-001")) > count(Some("user-002")));
         assert!(count(Some("user-002")) > 3 * count(Some("user-020")));
         assert!((150..400).contains(&count(None)), "{} without a user", count(None));
+    }
+
+    #[test]
+    fn the_price_book_says_what_is_written_down_here() {
+        let book = PriceBook::builtin().expect("reads");
+        let at = "2026-11-25T00:00:00Z".parse::<jiff::Timestamp>().expect("a time").as_millisecond();
+        for model in MODELS {
+            let usage = Usage { prompt_tokens: Some(700), completion_tokens: Some(30), ..Usage::default() };
+            let found = book.price(model.provider, model.name, UtcMillis(at), &(&usage).into());
+            let found = found.ok().map(|priced| priced.amount().pico_usd());
+            let expected = model.book.map(|price| i128::from(700 * price.prompt + 30 * price.completion));
+            assert_eq!(found, expected, "{}", model.name);
+        }
     }
 
     #[test]

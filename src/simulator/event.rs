@@ -1,7 +1,7 @@
 //! The facts of one event: who called what, how it went and what it cost. Everything follows from seed and number.
 
 use super::{
-    catalog::{self, Model, Shape},
+    catalog::{self, Model, Price, Shape},
     random::{Random, Stream},
 };
 
@@ -57,6 +57,15 @@ pub(super) struct Tokens {
     pub(super) reasoning: u64,
 }
 
+impl Tokens {
+    fn cost_pico_usd(self, price: Price) -> i128 {
+        i128::from(self.prompt) * i128::from(price.prompt)
+            + i128::from(self.completion) * i128::from(price.completion)
+            + i128::from(self.cache_read) * i128::from(price.cache_read)
+            + i128::from(self.cache_write) * i128::from(price.cache_write)
+    }
+}
+
 /// One LLM call.
 #[derive(Clone, Debug)]
 pub(super) struct Event {
@@ -92,12 +101,7 @@ impl Event {
         let tokens = draw_tokens(&mut random, kind, model);
         let latency_ms = draw_latency_ms(&mut random, kind, model);
         let cost_noise_ulps = if random.chance_per_million(400_000) { 3 - i64_below(&mut random, 7) } else { 0 };
-        let cost_pico_usd = model.price.map_or(0, |price| {
-            i128::from(tokens.prompt) * i128::from(price.prompt)
-                + i128::from(tokens.completion) * i128::from(price.completion)
-                + i128::from(tokens.cache_read) * i128::from(price.cache_read)
-                + i128::from(tokens.cache_write) * i128::from(price.cache_write)
-        });
+        let cost_pico_usd = model.price.map_or(0, |price| tokens.cost_pico_usd(price));
         Self { number, kind, model, user_id, tokens, latency_ms, cost_pico_usd, cost_noise_ulps }
     }
 
@@ -135,6 +139,12 @@ impl Event {
             Kind::StreamWithoutUsage | Kind::ProviderError | Kind::WithoutMetadata | Kind::WithoutData => None,
             _ => Some((self.tokens.prompt, self.tokens.completion)),
         }
+    }
+
+    /// What the price book makes of the usage in the inline response body, in 10⁻¹² USD.
+    pub(super) fn book_cost_pico_usd(&self) -> Option<i128> {
+        self.body_usage()?;
+        self.model.book.map(|price| self.tokens.cost_pico_usd(price))
     }
 
     /// The payload's `model`. Without a response, the name that was asked for.

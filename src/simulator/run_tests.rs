@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -13,14 +13,19 @@ use axum::{
     http::{HeaderMap, StatusCode},
     routing::post,
 };
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::*;
-use crate::domain::{Secret, SourceName, SystemClock, UsdAmount};
+use crate::{
+    domain::{Clock as _, Secret, SourceName, SystemClock, UsdAmount},
+    payload::Payload,
+    pricing::{Call, PriceBook, price},
+    usage::{Body, ResponseFacts},
+};
+
+static PRICES: LazyLock<PriceBook> = LazyLock::new(|| PriceBook::builtin().expect("reads"));
 
 #[derive(Default)]
 struct Seen {
@@ -33,22 +38,6 @@ struct Seen {
     cost: UsdAmount,
     /// Refuse this many first, with 503.
     refuse: u64,
-}
-
-#[derive(Deserialize)]
-struct Payload<'a> {
-    request_id: Option<String>,
-    #[serde(borrow)]
-    metadata: Option<Metadata<'a>>,
-    request_response_url: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata<'a> {
-    prompt_tokens: i64,
-    #[serde(borrow)]
-    cost: &'a RawValue,
 }
 
 type Shared = Arc<Mutex<Seen>>;
@@ -65,28 +54,33 @@ async fn receive(State(seen): State<Shared>, headers: HeaderMap, body: Bytes) ->
             seen.unauthorized += 1;
             return StatusCode::UNAUTHORIZED;
         }
-        let Ok(Payload { request_id: Some(id), metadata, request_response_url }) = serde_json::from_slice(&body) else {
+        let Ok(payload) = Payload::parse(&body) else {
             seen.bad += 1;
             return StatusCode::BAD_REQUEST;
         };
         seen.deliveries += 1;
-        let is_test = request_response_url.as_deref().is_some_and(|url| url.contains("MOCKAWSCREDENTIAL"));
-        if is_test {
+        if payload.is_test() {
             return StatusCode::OK;
         }
-        if !seen.ids.insert(id) {
+        if !seen.ids.insert(payload.request_id.to_string()) {
             seen.duplicates += 1;
             return StatusCode::OK;
         }
-        if let Some(told) = metadata.filter(|told| told.prompt_tokens >= 0) {
-            let cost = UsdAmount::parse_request_amount(told.cost.get()).expect("an amount");
-            seen.priced += u64::from(cost.is_positive());
-            seen.cost = seen.cost + cost;
-        }
-        request_response_url
+        let usage = ResponseFacts::read(&Body::from_payload(payload.response_body)).usage;
+        let call = Call {
+            provider: payload.provider.as_deref().unwrap_or_default(),
+            model: payload.model.as_deref().unwrap_or_default(),
+            at: SystemClock.now(),
+            metadata: payload.metadata.as_ref(),
+            usage: usage.as_ref(),
+        };
+        let cost = price(&PRICES, &call).amount;
+        seen.priced += u64::from(cost.is_some());
+        seen.cost = seen.cost + cost.unwrap_or_default();
+        payload.request_response_url
     };
     if let Some(url) = url {
-        tokio::spawn(reqwest::get(url));
+        tokio::spawn(reqwest::get(url.expose().clone()));
     }
     StatusCode::OK
 }
