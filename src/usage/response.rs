@@ -182,7 +182,7 @@ impl<'a> Response<'a> {
     }
 
     /// The responses API: each search is charged beside the tokens, opening and reading a page is not
-    /// (<https://platform.openai.com/docs/pricing#built-in-tools>).
+    /// (<https://platform.openai.com/docs/guides/tools-web-search>).
     fn web_search_calls(&self) -> Option<u64> {
         let mut searches = None;
         elements(self.output?.get(), |item| {
@@ -200,7 +200,7 @@ impl<'a> Response<'a> {
         (present(self.error) && !is_unreadable_line)
             || present(self.helicone_error)
             || present(self.parse_response_error)
-            || present(member(self.enclosed, "error"))
+            || (name(self.kind) == Some("response.failed") && present(member(self.enclosed, "error")))
     }
 
     /// When the provider says it was made.

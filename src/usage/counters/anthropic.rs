@@ -6,10 +6,10 @@ use crate::usage::{
 };
 
 /// Reads the members of an object. `input_tokens` stand beside what is read from and written to the cache.
-/// Source: <https://docs.claude.com/en/docs/build-with-claude/prompt-caching#tracking-cache-performance>.
+/// Source: <https://docs.claude.com/en/docs/build-with-claude/prompt-caching>.
 ///
-/// Compaction is a sampling step of its own, which the counts at the top leave out; all of them are charged
-/// (<https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-compaction.md>, "Understanding usage").
+/// Compaction at a token threshold is a sampling step of its own, which is charged, and which the counts at the top leave
+/// out: `iterations` has them (Anthropic's documentation of the beta `compact-2026-01-12`).
 pub(super) fn read(json: &str) -> Usage {
     let mut usage = Usage::default();
     let mut iterations = None;

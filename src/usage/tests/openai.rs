@@ -1,7 +1,7 @@
 //! `OpenAI` and Azure: chat, responses, embeddings, images, transcriptions.
 
 use super::{CASE, Case, UNKNOWN, tokens};
-use crate::usage::{ServiceTier, Usage};
+use crate::usage::{ResponseStatus, ServiceTier, Usage};
 
 const BASE: Case = Case { provider: "OPENAI", ..CASE };
 const AZURE: Case = Case { provider: "AZURE", ..CASE };
@@ -62,7 +62,7 @@ pub(super) const CASES: &[Case] = &[
         model: "gpt-4.1-2025-04-14",
         body: r#""data: {\"id\":\"c\",\"choices\":[{\"delta\":{\"content\":\"H\"}}]}\n\ndata: {\"error\":{\"message\":\"The server had an error\",\"type\":\"server_error\"}}\n\n""#,
         how: "no usage came",
-        status: crate::usage::ResponseStatus::Error,
+        status: ResponseStatus::Error,
         ..BASE
     },
     Case {
@@ -181,8 +181,17 @@ pub(super) const CASES: &[Case] = &[
         model: "gpt-5-2025-08-07",
         body: r#"{"id":"resp_5","object":"response","created_at":1760000014,"status":"failed","error":{"code":"server_error","message":"The model failed."},"output":[],"usage":null}"#,
         how: "usage is null",
-        status: crate::usage::ResponseStatus::Error,
+        status: ResponseStatus::Error,
         created_at: Some(1_760_000_014_000),
+        ..BASE
+    },
+    Case {
+        name: "responses: stream that failed",
+        model: "gpt-5-2025-08-07",
+        body: r#"{"type":"response.failed","response":{"id":"resp_6","object":"response","created_at":1760000015,"status":"failed","error":{"code":"server_error","message":"The model failed."},"usage":null},"streamed_data":[]}"#,
+        how: "usage is null",
+        status: ResponseStatus::Error,
+        created_at: Some(1_760_000_015_000),
         ..BASE
     },
     Case {
@@ -220,7 +229,7 @@ pub(super) const CASES: &[Case] = &[
         name: "a filtered prompt",
         model: "gpt-4.1-2025-04-14",
         body: r#"{"error":{"message":"The response was filtered","type":null,"param":"prompt","code":"content_filter","status":400}}"#,
-        status: crate::usage::ResponseStatus::Error,
+        status: ResponseStatus::Error,
         ..AZURE
     },
 ];
