@@ -12,6 +12,7 @@ FROM rust:1.95-bookworm AS builder
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY benches benches
+COPY prices prices
 COPY sql sql
 COPY src src
 COPY tests tests
