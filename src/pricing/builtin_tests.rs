@@ -64,7 +64,7 @@ fn prices_of_one_entry_fit_each_other() {
                 if let Some(output) = per_thousand(Component::Output) {
                     assert!(output >= input / 2 && output <= input * 20, "{place}: output does not fit input");
                 }
-                assert!(input < 1_000_000_000_000 * 200, "{place}: input above 200 USD per million");
+                assert!(input < 1_000_000_000_000_000 * 200, "{place}: input above 200 USD per million");
             }
         }
     }
@@ -194,7 +194,7 @@ fn models_are_found_under_the_names_that_responses_give() {
         ("XAI", "grok-4-0709", NOW, Ok("0.018000000000")),
         ("COHERE", "command-r-08-2024", NOW, Ok("0.000750000000")),
         ("TOGETHER", "openai/gpt-oss-120b", NOW, Ok("0.000750000000")),
-        ("FIREWORKS", "accounts/fireworks/models/deepseek-v3p1", NOW, Ok("0.002240000000")),
+        ("FIREWORKS", "accounts/fireworks/models/deepseek-v3-0324", NOW, Ok("0.001800000000")),
         ("OPENROUTER", "openai/gpt-4o", NOW, Ok("0.012500000000")),
         ("PERPLEXITY", "sonar", NOW, Err(NoPriceForComponent)),
         ("DEEPSEEK", "deepseek-chat", NOW, Err(NoPriceAtThatTime)),

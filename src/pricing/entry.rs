@@ -77,7 +77,7 @@ impl Entry {
         let mut rates = Rates { standard, ..Rates::default() };
         for (name, prices) in &text.service_tiers {
             let service_tier = ServiceTier::PRICED.into_iter().find(|tier| tier.as_str() == name).ok_or_else(|| {
-                wrong(format!("service_tiers.{name}: no such tier; there are flex, priority, fast and batch"))
+                wrong(format!("service_tiers.{name}: no such tier; there are flex, priority and batch"))
             })?;
             let prices = service_tier_prices(&place, name, prices, &rates.standard)?;
             rates.service_tiers.insert(service_tier, prices);

@@ -103,8 +103,6 @@ pub enum ServiceTier {
     Flex,
     /// Faster and dearer.
     Priority,
-    /// Faster still, where a provider has it beside priority.
-    Fast,
     /// Within a day, cheaper.
     Batch,
     /// A word that no book knows a price for.
@@ -113,7 +111,7 @@ pub enum ServiceTier {
 
 impl ServiceTier {
     /// Those a book can have prices for beside the standard ones.
-    pub const PRICED: [Self; 4] = [Self::Flex, Self::Priority, Self::Fast, Self::Batch];
+    pub const PRICED: [Self; 3] = [Self::Flex, Self::Priority, Self::Batch];
 
     /// Reads the provider's word: `default` and `on_demand` are the usual tier.
     #[must_use]
@@ -122,7 +120,6 @@ impl ServiceTier {
             "" | "default" | "standard" | "on_demand" => Self::Standard,
             "flex" => Self::Flex,
             "priority" => Self::Priority,
-            "fast" => Self::Fast,
             "batch" => Self::Batch,
             _ => Self::Other,
         }
@@ -135,7 +132,6 @@ impl ServiceTier {
             Self::Standard => "standard",
             Self::Flex => "flex",
             Self::Priority => "priority",
-            Self::Fast => "fast",
             Self::Batch => "batch",
             Self::Other => "other",
         }

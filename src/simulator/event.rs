@@ -58,6 +58,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
+    /// 10⁻¹² USD.
     fn cost_pico_usd(self, price: Price) -> i128 {
         i128::from(self.prompt) * i128::from(price.prompt)
             + i128::from(self.completion) * i128::from(price.completion)
@@ -133,18 +134,19 @@ impl Event {
         }
     }
 
+    /// What a receiver with the shipped price book works out where the gateway counted nothing but the body tells: 10⁻¹²
+    /// USD. `None` for other calls, and where the book has no price.
+    pub(super) fn book_cost_pico_usd(&self) -> Option<i128> {
+        let price = self.model.book_price().filter(|_| self.kind == Kind::UsageOnlyInBody)?;
+        Some(self.tokens.cost_pico_usd(price))
+    }
+
     /// Prompt (without cache) and completion tokens that the inline response body tells.
     pub(super) const fn body_usage(&self) -> Option<(u64, u64)> {
         match self.kind {
             Kind::StreamWithoutUsage | Kind::ProviderError | Kind::WithoutMetadata | Kind::WithoutData => None,
             _ => Some((self.tokens.prompt, self.tokens.completion)),
         }
-    }
-
-    /// What the price book makes of the usage in the inline response body, in 10⁻¹² USD.
-    pub(super) fn book_cost_pico_usd(&self) -> Option<i128> {
-        self.body_usage()?;
-        self.model.book.map(|price| self.tokens.cost_pico_usd(price))
     }
 
     /// The payload's `model`. Without a response, the name that was asked for.
