@@ -49,6 +49,7 @@ fn every_part_is_charged_once() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn what_would_be_a_guess_is_refused() {
     use Component::{CacheWrite, CacheWrite1h, CachedInput, Image, Input, InputAudio, Output, Request, WebSearch};
     use UnpricedReason::{InconsistentUsage, NoPriceForComponent, NoPriceForServiceTier, NoUsage, OutOfRange};
@@ -57,7 +58,7 @@ fn what_would_be_a_guess_is_refused() {
     let embedding = rates("input = \"1\"");
     let sonar = rates("input = \"1\"\noutput = \"2\"\nper_request = \"unknown\"");
     for (what, entries, json, expected) in [
-        ("nothing", &plain, r#"{}"#, Err((NoUsage, None))),
+        ("nothing", &plain, "{}", Err((NoUsage, None))),
         ("all zero", &plain, r#"{"prompt_tokens":0,"completion_tokens":0}"#, Err((NoUsage, None))),
         ("only input", &plain, r#"{"prompt_tokens":1}"#, Err((NoUsage, Some(Output)))),
         ("only output", &plain, r#"{"completion_tokens":1}"#, Err((NoUsage, Some(Input)))),

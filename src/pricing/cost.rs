@@ -95,8 +95,9 @@ fn credible_gateway_amount(call: &Call<'_>) -> Option<UsdAmount> {
     let amount = metadata.cost_usd.filter(|amount| amount.is_positive())?;
     let counts = [metadata.prompt_tokens, metadata.completion_tokens, metadata.total_tokens];
     let all_zero = counts.iter().any(Option::is_some) && counts.iter().flatten().all(|count| *count == 0);
-    let response_tells = call.usage.is_some_and(|usage| !Quantities::from(usage).is_empty());
-    (!metadata.has_negative_tokens() && !(all_zero && response_tells)).then_some(amount)
+    let contradicts_response = all_zero && call.usage.is_some_and(|usage| !Quantities::from(usage).is_empty());
+    let is_credible = !metadata.has_negative_tokens() && !contradicts_response;
+    is_credible.then_some(amount)
 }
 
 /// The response's own counts, or else the gateway's where they are all that matters.

@@ -9,39 +9,43 @@ use crate::{
 
 const AT: UtcMillis = UtcMillis(1_790_000_000_000);
 
-fn usd(pico_usd: i128) -> Option<UsdAmount> {
-    Some(UsdAmount::from_pico_usd(pico_usd))
+const fn usd(pico_usd: i128) -> UsdAmount {
+    UsdAmount::from_pico_usd(pico_usd)
 }
 
-fn told(pico_usd: i128, prompt: i64, completion: i64) -> Option<Metadata> {
-    Some(Metadata {
-        cost_usd: usd(pico_usd),
+fn told(pico_usd: i128, prompt: i64, completion: i64) -> Metadata {
+    Metadata {
+        cost_usd: Some(usd(pico_usd)),
         prompt_tokens: Some(prompt),
         completion_tokens: Some(completion),
         total_tokens: Some(prompt + completion),
         latency_ms: None,
-    })
+    }
 }
 
-fn used(prompt: u64, completion: u64) -> Option<Usage> {
-    Some(Usage { prompt_tokens: Some(prompt), completion_tokens: Some(completion), ..Usage::default() })
+fn used(prompt: u64, completion: u64) -> Usage {
+    Usage { prompt_tokens: Some(prompt), completion_tokens: Some(completion), ..Usage::default() }
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn who_is_believed() {
     let book = PriceBook::builtin().expect("book");
-    let stated = used(1, 1).map(|usage| Usage { cost_usd: usd(7), ..usage });
+    let pico = |pico_usd| Some(usd(pico_usd));
+    let told = |pico_usd, prompt, completion| Some(told(pico_usd, prompt, completion));
+    let stated = Some(Usage { cost_usd: pico(7), ..used(1, 1) });
+    let used = |prompt, completion| Some(used(prompt, completion));
     // gpt-4o by the book: 10 × 2.5 + 5 × 10 millionths. gpt-4 has no cache, so that the gateway's counts are all there is.
-    let (by_book, one_one) = (usd(75_000_000), usd(12_500_000));
-    let by_counts = usd(600_000_000);
+    let (by_book, one_one) = (pico(75_000_000), pico(12_500_000));
+    let by_counts = pico(600_000_000);
     for (what, model, metadata, usage, amount, source, book_amount, reason) in [
-        ("gateway", "gpt-4o", told(5, 10, 5), used(10, 5), usd(5), CostSource::Gateway, by_book, None),
+        ("gateway", "gpt-4o", told(5, 10, 5), used(10, 5), pico(5), CostSource::Gateway, by_book, None),
         (
             "gateway without a body",
             "gpt-4o",
             told(5, 10, 5),
             None,
-            usd(5),
+            pico(5),
             CostSource::Gateway,
             None,
             Some(UnpricedReason::GatewayCountsIncomplete),
@@ -51,7 +55,7 @@ fn who_is_believed() {
             "gpt-4o",
             told(5, 0, 0),
             None,
-            usd(5),
+            pico(5),
             CostSource::Gateway,
             None,
             Some(UnpricedReason::NoUsage),
@@ -87,7 +91,7 @@ fn who_is_believed() {
             None,
             Some(UnpricedReason::NoUsage),
         ),
-        ("the provider states it", "gpt-4o", told(0, 1, 1), stated, usd(7), CostSource::Provider, one_one, None),
+        ("the provider states it", "gpt-4o", told(0, 1, 1), stated, pico(7), CostSource::Provider, one_one, None),
         (
             "only the gateway's counts, and they are all",
             "gpt-4",
@@ -144,8 +148,7 @@ fn who_is_believed() {
 fn an_unpriced_call_never_costs_zero() {
     let book = PriceBook::builtin().expect("book");
     let (metadata, usage) = (told(0, 10, 5), used(10, 5));
-    let call =
-        Call { provider: "OLLAMA", model: "llama3.3", at: AT, metadata: metadata.as_ref(), usage: usage.as_ref() };
+    let call = Call { provider: "OLLAMA", model: "llama3.3", at: AT, metadata: Some(&metadata), usage: Some(&usage) };
     let cost = price(&book, &call);
     assert_eq!((cost.amount, cost.source, cost.book_amount), (None, CostSource::Unpriced, None));
     assert!(cost.book_unpriced.is_some());

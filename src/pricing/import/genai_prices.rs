@@ -69,7 +69,7 @@ struct Variant<'a> {
     #[serde(borrow)]
     prices: PriceList<'a>,
     #[serde(default)]
-    constraint: Option<serde::de::IgnoredAny>,
+    constraint: Option<Constraint>,
 }
 
 #[derive(Deserialize)]
@@ -144,32 +144,37 @@ fn entries_of(model: &Model<'_>) -> Result<Entries, serde_json::Error> {
     Ok(dated_entries(&conditionals, model.price_variants.as_deref().unwrap_or_default()))
 }
 
-/// Of several lists, the last whose condition holds counts: each date ends what came before it. Hours belong to the date
-/// before them. Variants belong to what holds last, since they are not dated.
+/// Of several lists, the last whose condition holds counts: each date ends what came before it, and hours belong to the date
+/// before them. Variants have dates of their own, so that a list falls into parts with different variants.
 fn dated_entries(conditionals: &[Conditional<'_>], variants: &[Variant<'_>]) -> Entries {
     let mut entries: Vec<EntryText> = Vec::new();
-    let mut parts_left_out = 0;
+    let mut parts_left_out = variants.iter().filter(|variant| variant.service_tier().is_none()).count();
     let mut from: Option<String> = None;
-    let last_all_day = conditionals.iter().rposition(|one| hours_of(one.constraint.as_ref()).is_none());
     for (index, conditional) in conditionals.iter().enumerate() {
         let hours = hours_of(conditional.constraint.as_ref());
-        if let Some(date) = conditional.constraint.as_ref().and_then(|constraint| constraint.start_date.clone()) {
-            for entry in entries.iter_mut().filter(|entry| entry.until.is_none()) {
-                entry.until = Some(date.clone());
-            }
-            from = Some(date);
-        }
-        let variants = if Some(index) == last_all_day { variants } else { &[] };
+        let start_of = |conditional: &Conditional<'_>| conditional.constraint.as_ref()?.start_date.clone();
+        from = start_of(conditional).or(from);
+        let until = conditionals.get(index + 1..).unwrap_or_default().iter().find_map(start_of);
         let (base, tiers) = lists(&conditional.prices)?;
         if !has_price(&base) {
             return Err(LeftOut::NoPrice);
         }
-        let (service_tiers, variants_left_out) = service_tiers(variants)?;
-        let (mut entry, parts) = entry(base, tiers, service_tiers)?;
-        parts_left_out += parts + variants_left_out;
-        entry.from.clone_from(&from);
-        entry.hours = hours.into_iter().collect();
-        entries.push(entry);
+        let variants = if hours.is_none() { variants } else { &[] };
+        let mut starts = vec![from.clone()];
+        starts.extend(variants.iter().filter_map(|variant| variant.constraint.as_ref()?.start_date.clone()).map(Some));
+        starts.sort();
+        starts.dedup();
+        // `None` sorts before every date; dates in ISO 8601 sort as text.
+        starts.retain(|start| *start >= from && (start.is_none() || until.is_none() || *start < until));
+        for (part, start) in starts.iter().enumerate() {
+            let service_tiers = service_tiers(variants, start.as_deref())?;
+            let (mut entry, parts) = entry(base.clone(), &tiers, service_tiers)?;
+            parts_left_out += parts;
+            entry.from.clone_from(start);
+            entry.until = starts.get(part + 1).cloned().unwrap_or_else(|| until.clone());
+            entry.hours = hours.clone().into_iter().collect();
+            entries.push(entry);
+        }
     }
     Ok((entries, parts_left_out))
 }
@@ -181,26 +186,27 @@ fn hours_of(constraint: Option<&Constraint>) -> Option<String> {
     Some(format!("{}-{}", clock(&constraint.start_time)?, clock(&constraint.end_time)?))
 }
 
-/// Of the variants, those of a tier of service. Others depend on what no usage tells.
-fn service_tiers(variants: &[Variant<'_>]) -> Result<(BTreeMap<String, ServiceTierPrices>, usize), LeftOut> {
+/// The prices of other tiers of service at a date: of several variants, the first that holds counts.
+fn service_tiers(variants: &[Variant<'_>], at: Option<&str>) -> Result<BTreeMap<String, ServiceTierPrices>, LeftOut> {
     let mut service_tiers = BTreeMap::new();
-    let mut left_out = 0;
     for variant in variants {
-        let mut when = variant.when.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let word = match (when.next(), when.next()) {
-            (Some(("service_tier" | "processing", word)), None) => word,
-            _ => "",
-        };
-        let tier = ServiceTier::PRICED.into_iter().find(|tier| tier.as_str() == word);
-        let Some(tier) = tier.filter(|_| variant.constraint.is_none()) else {
-            left_out += usize::from(!variant.prices.is_empty());
-            continue;
-        };
+        let start = variant.constraint.as_ref().and_then(|constraint| constraint.start_date.as_deref());
+        let Some(tier) = variant.service_tier().filter(|_| start.is_none() || start <= at) else { continue };
         let (base, tiers) = lists(&variant.prices)?;
         // In this file, a price without tiers is the same for long prompts.
         service_tiers.entry(tier.as_str().to_owned()).or_insert(ServiceTierPrices { base, tiers: Some(tiers) });
     }
-    Ok((service_tiers, left_out))
+    Ok(service_tiers)
+}
+
+impl Variant<'_> {
+    /// The tier that it is for. `None` when it depends on what no usage tells, or on the time of the day.
+    fn service_tier(&self) -> Option<ServiceTier> {
+        let mut when = self.when.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let (Some(("service_tier" | "processing", word)), None) = (when.next(), when.next()) else { return None };
+        let has_hours = self.constraint.as_ref().is_some_and(|constraint| constraint.start_time.is_some());
+        ServiceTier::PRICED.into_iter().find(|tier| tier.as_str() == word && !has_hours)
+    }
 }
 
 fn component_of(key: &str) -> Option<(Component, bool)> {

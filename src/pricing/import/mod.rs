@@ -64,7 +64,7 @@ pub enum LeftOut {
     BadNumber,
     /// The name is matched by a regular expression or a combination that no glob can say.
     Match,
-    /// Another entry says something else of the same name.
+    /// Another entry says something else of the same name, or has a glob that our rules could not tell from this one.
     Contradiction,
     /// A part of an entry: prices of a tier of service, or of long prompts, that are not whole.
     PartOfEntry,
@@ -81,7 +81,7 @@ impl LeftOut {
             Self::OtherUnits => "models charged by the second, pixel, character, page or the like",
             Self::BadNumber => "models with a number that is no price",
             Self::Match => "names matched by something no glob can say",
-            Self::Contradiction => "names with another price elsewhere in the file",
+            Self::Contradiction => "names that another entry contradicts, or whose glob could be confused with another",
             Self::PartOfEntry => "prices of tiers or parts that are not whole; their models are kept without them",
         }
     }

@@ -79,7 +79,7 @@ const GENAI_PRICES: &str = r#"[
     {"id": "a", "match": {"or": [{"equals": "a"}, {"starts_with": "a-20"}, {"regex": "^a-\\d$"}]},
      "prices": [{"prices": {"input_mtok": 10, "output_mtok": 40}},
                 {"constraint": {"start_date": "2025-06-10"}, "prices": {"input_mtok": 2, "output_mtok": 8.0, "web_searches_kcount": 10}}],
-     "price_variants": [{"when": {"service_tier": "flex"}, "prices": {"input_mtok": 1, "output_mtok": 4}},
+     "price_variants": [{"when": {"service_tier": "flex"}, "constraint": {"start_date": "2026-10-12"}, "prices": {"input_mtok": 1, "output_mtok": 4}},
                         {"when": {"speed": "fast"}, "prices": {"input_mtok": 9}}]},
     {"id": "t", "match": {"equals": "t"}, "prices": {"input_mtok": {"base": 1.25, "tiers": [{"start": 200000, "price": 2.5}]},
       "output_mtok": 10, "cache_read_mtok": {"base": 0.125, "tiers": [{"start": 200000, "price": 0.25}]}}},
@@ -99,12 +99,14 @@ fn genai_prices_keep_their_dates_hours_and_tiers() {
     assert_eq!(ForeignFormat::detect(GENAI_PRICES), Some(ForeignFormat::GenaiPrices));
     let imported = read_genai_prices(GENAI_PRICES).expect("JSON");
     let dated: Vec<_> = imported.entries.iter().filter(|entry| entry.models == ["a", "a-20*"]).collect();
-    assert_eq!(dated.len(), 2);
+    assert_eq!(dated.len(), 3);
     assert_eq!((dated[0].until.as_deref(), dated[0].input.as_deref()), (Some("2025-06-10"), Some("10")));
     assert_eq!((dated[1].from.as_deref(), dated[1].output.as_deref()), (Some("2025-06-10"), Some("8")));
     assert_eq!(dated[1].per_web_search.as_deref(), Some("0.01"));
     assert!(dated[0].service_tiers.is_empty());
-    assert_eq!(dated[1].service_tiers["flex"].input.as_deref(), Some("1"));
+    assert!(dated[1].service_tiers.is_empty());
+    assert_eq!((dated[1].until.as_deref(), dated[2].from.as_deref()), (Some("2026-10-12"), Some("2026-10-12")));
+    assert_eq!(dated[2].service_tiers["flex"].input.as_deref(), Some("1"));
 
     let tiered = imported.entries.iter().find(|entry| entry.models == ["t"]).expect("there");
     let tier = &tiered.tiers[0];
