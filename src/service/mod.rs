@@ -25,6 +25,7 @@ use crate::{
     admin,
     alert::AlertMetrics,
     consumer::{Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement, RetryConsumer},
+    contents::{ContentsMetrics, Inspector, alert_rules, scores::{ScoreMetrics, ScoreSender}},
     dead_letters::DeadLetters,
     domain::{Clock, SystemClock},
     event_log::{EmbeddedLog, EventLog, KafkaLog, PatientLog, SpooledLog},
@@ -127,13 +128,23 @@ impl Service {
             } else {
                 timeout + Duration::from_millis(settings.notifiers.timeout_ms)
             };
+            let mut alerts = settings.alerts.clone();
+            alerts.rules.extend(alert_rules(&settings.contents)?);
+            let scores = ScoreSender::new(
+                (client.clone(), timeout),
+                &settings.contents,
+                &settings.sources,
+                clock.clone(),
+                ScoreMetrics::new(registry)?,
+            )?;
             let accounts = Accounts {
                 client,
                 timeout,
                 grace,
                 store_metrics,
                 inserted,
-                alerts: settings.alerts.clone(),
+                alerts,
+                scores,
                 notifiers: settings.notifiers.clone(),
                 clock: clock.clone(),
                 alert_metrics: AlertMetrics::new(registry)?,
@@ -166,6 +177,12 @@ impl Service {
             fetcher: Arc::new(fetcher),
             clock: clock.clone(),
             inserted: inserted.clone(),
+            inspector: Inspector::new(
+                &settings.contents,
+                &settings.sources,
+                clock.clone(),
+                ContentsMetrics::new(registry)?,
+            )?,
             judgement: Judgement { max_token_ratio: settings.limits.max_token_ratio },
             flush_interval: Duration::from_millis(settings.clickhouse.flush_interval_ms),
             flush_rows: settings.clickhouse.flush_rows,

@@ -22,6 +22,9 @@ pub use ids::{FirstSeen, RecentIds};
 pub use metrics::StoreMetrics;
 pub use migrations::{AppliedMigration, migrate, pending};
 pub use rollup::Rollups;
-pub use rows::{DeadLetterHandlingRow, DeadLetterRow, LogPositionRow, OutcomeRow, RequestRow};
+pub use rows::{
+    ContentRow, DeadLetterHandlingRow, DeadLetterRow, InspectionRow, LogPositionRow, OutcomeRow, RequestRow, ScoreRow,
+};
 pub use term::Term;
-pub use writer::{Batch, write_batch, write_handlings, write_positions};
+pub use writer::{Batch, write_batch, write_handlings, write_positions, write_scores};
+pub(crate) use client::bounded;
