@@ -31,8 +31,8 @@ use crate::{
     event_log::{EmbeddedLog, EventLog, KafkaLog, PatientLog, SpooledLog},
     fetch::{FetchMetrics, Fetcher},
     ingress::{self, RunningIngress},
-    settings::Settings,
-    store::{Database, DatabaseOptions, StoreError, StoreMetrics, engine::EngineError, migrate},
+    settings::{ContentsStore, Settings},
+    store::{Database, DatabaseOptions, Reader, StoreError, StoreMetrics, engine::EngineError, migrate},
     telemetry::Health,
     tls,
 };
@@ -104,11 +104,13 @@ impl Service {
     ) -> Result<(), ServiceError> {
         let database = open_database(&self.settings, program, &self.health).await?;
         let (client, timeout) = (database.client().clone(), database.timeout());
+        let reader = database.reader().clone();
         self.admin.connect(database.reader());
         self.database = Some(database);
         if self.settings.clickhouse.migrate_on_start {
             migrate(&client, &self.settings.clickhouse.cluster, clock.as_ref()).await?;
         }
+        warn_of_open_contents(&self.settings, &reader, timeout).await;
         self.admin
             .control(&self.settings, DeadLetters::new(self.log.clone(), client.clone(), timeout, clock.clone()))?;
         let store_metrics = StoreMetrics::new(registry)?;
@@ -278,6 +280,22 @@ impl Service {
         if let Some(database) = self.database {
             database.close().await;
         }
+    }
+}
+
+/// On a server the operator gives the rights. What people said should not be open to everybody who may read numbers.
+async fn warn_of_open_contents(settings: &Settings, reader: &Reader, timeout: Duration) {
+    if settings.contents.store == ContentsStore::Off || settings.clickhouse.reader_user.is_empty() {
+        return;
+    }
+    match reader.may_read_contents(timeout).await {
+        Ok(false) => {}
+        Ok(true) => tracing::warn!(
+            user = reader.user,
+            "clickhouse.reader_user may read what people said: REVOKE SELECT ON its database's tables content_rows and \
+             contents; docs/contents.md says how"
+        ),
+        Err(error) => tracing::warn!(%error, "it is not known who may read contents"),
     }
 }
 

@@ -55,7 +55,7 @@ impl Compiler {
             return Err(format!("`{key}` has more than {MAX_EXPRESSION_BYTES} bytes"));
         }
         let program = self.env.compile(source).map_err(|errors| match errors.errors.first() {
-            Some(error) => format!("`{key}`, line {}, column {}: {}", error.pos.0, error.pos.1 + 1, error.msg),
+            Some(error) => format!("`{key}`, line {}, column {}: {}", error.pos.0, error.pos.1, error.msg),
             None => format!("`{key}` is no CEL expression"),
         })?;
         let mut check = Check { bound: Vec::new(), uses: Vec::new(), patterns: &mut self.patterns };
