@@ -245,9 +245,7 @@ impl Consumer {
         self.fetches.spawn(async move {
             let wanted = Wanted { source: draft.source(), url: &url, received_at: draft.received_at() };
             let (row, object) = match parts.fetcher.fetch(wanted).await {
-                Fetched::Object(object) => {
-                    (draft.finish(FetchStatus::Fetched, Some(&object), judgement), Some(object))
-                }
+                Fetched::Object(object) => (draft.finish(FetchStatus::Fetched, Some(&object), judgement), Some(object)),
                 Fetched::Never(status) => (draft.finish(status, None, judgement), None),
                 Fetched::NotNow { retry_after } => {
                     // First this, then the row and the commit: a crash in between repeats both.

@@ -10,6 +10,15 @@ use crate::{payload::LossyText, usage::Body};
 /// Raw JSON longer than this is not the notice that Helicone puts in place of a large body.
 const LONGEST_NOTICE_BYTES: usize = 200;
 
+/// At most `max_bytes` of a text, and no part of a character.
+pub(super) fn beginning(text: &str, max_bytes: usize) -> &str {
+    let mut end = max_bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// One body as text, borrowed unless it came as a JSON string.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BodyText<'a> {

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     ContentsError, ContentsMetrics,
-    bodies::{Bodies, BodyText, Origin},
+    bodies::{Bodies, BodyText, Origin, beginning},
     pii::{self, PiiCounts, PiiKind},
     policy::{Call, Policies},
     redact::redact,
@@ -177,7 +177,7 @@ impl Inspector {
     /// Counts what is in a body, and makes of it what may be stored.
     fn look_at(&self, body: &BodyText<'_>) -> LookedAt {
         let text = &*body.text;
-        let seen = &text[..text.floor_char_boundary(self.max_body_bytes.saturating_add(EDGE_BYTES))];
+        let seen = beginning(text, self.max_body_bytes.saturating_add(EDGE_BYTES));
         let redacted = redact(seen, body.is_json, &self.redact);
         let mut pii = redacted.counts;
         if self.is_detecting {
@@ -185,11 +185,12 @@ impl Inspector {
             pii = pii.plus(pii::count(&pii::find(seen, &others)));
         }
         // What was cut off at the edge may have been half of something.
-        let whole = if seen.len() == text.len() { redacted.text.len() } else { redacted.text.len().saturating_sub(EDGE_BYTES) };
-        let kept = redacted.text.floor_char_boundary(whole.min(self.kept_bytes));
+        let whole =
+            if seen.len() == text.len() { redacted.text.len() } else { redacted.text.len().saturating_sub(EDGE_BYTES) };
+        let kept = beginning(&redacted.text, whole.min(self.kept_bytes));
         LookedAt {
-            is_truncated: kept < redacted.text.len() || seen.len() < text.len(),
-            kept: redacted.text[..kept].to_owned(),
+            is_truncated: kept.len() < redacted.text.len() || seen.len() < text.len(),
+            kept: kept.to_owned(),
             pii,
         }
     }

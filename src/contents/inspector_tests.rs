@@ -101,7 +101,8 @@ async fn types_that_are_not_redacted_are_counted_still() {
 
 #[tokio::test]
 async fn the_cut_comes_after_redaction_and_goes_through_nothing() {
-    let body = |count: usize| format!(r#"{{"request_id":"r","request_body":"{}"}}"#, "é 4111 1111 1111 1111 ".repeat(count));
+    let body =
+        |count: usize| format!(r#"{{"request_id":"r","request_body":"{}"}}"#, "é 4111 1111 1111 1111 ".repeat(count));
     for truncate_bytes in 1..60 {
         let settings = ContentsSettings { truncate_bytes, ..settings(ContentsStore::Truncated) };
         let content = inspect(&settings, &row("none"), &body(3)).await.content.expect("is stored");

@@ -32,7 +32,11 @@ pub fn redact<'a>(text: &'a str, is_json: bool, kinds: &[PiiKind]) -> Redacted<'
         redacted.counts = redacted.counts.plus(count(&findings));
         redacted.text = Cow::Owned(replace(&redacted.text, &findings, is_json));
     }
-    if find(&redacted.text, kinds).is_empty() { redacted } else { Redacted { text: Cow::Borrowed(GIVEN_UP), ..redacted } }
+    if find(&redacted.text, kinds).is_empty() {
+        redacted
+    } else {
+        Redacted { text: Cow::Borrowed(GIVEN_UP), ..redacted }
+    }
 }
 
 fn replace(text: &str, findings: &[Finding], is_json: bool) -> String {
@@ -45,7 +49,8 @@ fn replace(text: &str, findings: &[Finding], is_json: bool) -> String {
             continue;
         }
         json.advance(&text[copied..range.start]);
-        let (start, end) = if is_json && !json.is_in_string { number_around(text, copied, range) } else { (range.start, range.end) };
+        let (start, end) =
+            if is_json && !json.is_in_string { number_around(text, copied, range) } else { (range.start, range.end) };
         out.push_str(&text[copied..start]);
         let quote = if is_json && !json.is_in_string { "\"" } else { "" };
         out.extend([quote, kind.placeholder(), quote]);
@@ -100,9 +105,12 @@ mod tests {
             (r#"{"a":"ann\u0040example.com"}"#, r#"{"a":"[email]"}"#),
             (r#"{"a":"{\"m\":\"\\nann@example.com\"}"}"#, r#"{"a":"{\"m\":\"\\n[email]\"}"}"#),
             (r#"{"card":4111111111111111,"n":1}"#, r#"{"card":"[card]","n":1}"#),
-            (r#"[-4111111111111111]"#, r#"["[card]"]"#),
+            (r"[-4111111111111111]", r#"["[card]"]"#),
             (r#"{"4111-1111-1111-1111":"sk-proj-abcdefghijklmnopqrst"}"#, r#"{"[card]":"[api_key]"}"#),
-            (r#"{"k":"-----BEGIN PRIVATE KEY-----\nMIIE\nabc=\n-----END PRIVATE KEY-----\n"}"#, r#"{"k":"[api_key]\n"}"#),
+            (
+                r#"{"k":"-----BEGIN PRIVATE KEY-----\nMIIE\nabc=\n-----END PRIVATE KEY-----\n"}"#,
+                r#"{"k":"[api_key]\n"}"#,
+            ),
             (r#"{"a":"\ud800 \u0000 ann@example.com"}"#, r#"{"a":"\ud800 \u0000 [email]"}"#),
             ("{}", "{}"),
         ] {
@@ -124,12 +132,42 @@ mod tests {
     fn piece() -> impl Strategy<Value = String> {
         prop_oneof![
             prop::sample::select(vec![
-                "ann@example.com", "a@b", "@", ".com", "+49 30 12345678", "+1", "212-555-0123", "(212) 555-0123",
-                "4111 1111 1111 1111", "4111-1111-1111-1111", "378282246310005", "4111", "1111", "DE89 3704 0044 0532 0130 00",
-                "DE89370400440532013000", "123-45-6789", "sk-ant-api03-abcdefghijklmnop", "sk-", "AKIAIOSFODNN7EXAMPLE",
-                "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc", "-----BEGIN PRIVATE KEY-----", "\n", "\t", "\"", "\\", "\\n",
-                "\\u0040", "-", " ", ".", "+", "0", "é", "😀",
-            ]).prop_map(ToOwned::to_owned),
+                "ann@example.com",
+                "a@b",
+                "@",
+                ".com",
+                "+49 30 12345678",
+                "+1",
+                "212-555-0123",
+                "(212) 555-0123",
+                "4111 1111 1111 1111",
+                "4111-1111-1111-1111",
+                "378282246310005",
+                "4111",
+                "1111",
+                "DE89 3704 0044 0532 0130 00",
+                "DE89370400440532013000",
+                "123-45-6789",
+                "sk-ant-api03-abcdefghijklmnop",
+                "sk-",
+                "AKIAIOSFODNN7EXAMPLE",
+                "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc",
+                "-----BEGIN PRIVATE KEY-----",
+                "\n",
+                "\t",
+                "\"",
+                "\\",
+                "\\n",
+                "\\u0040",
+                "-",
+                " ",
+                ".",
+                "+",
+                "0",
+                "é",
+                "😀",
+            ])
+            .prop_map(ToOwned::to_owned),
             "[ -~]{0,6}",
         ]
     }

@@ -167,9 +167,10 @@ impl ScoreSender {
                 continue;
             }
             let answer = self.send(&call).await;
-            self.pause(pauses, &source, answer.as_ref().err());
+            Self::pause(pauses, &source, answer.as_ref().err());
             let now = self.clock.now();
-            let outcomes: Vec<ScoreRow> = call.iter().map(|row| self.outcome(row, answer.as_ref().err(), now)).collect();
+            let outcomes: Vec<ScoreRow> =
+                call.iter().map(|row| self.outcome(row, answer.as_ref().err(), now)).collect();
             // Not recorded, they are sent again: harmless.
             write_scores(&self.client, self.timeout, &outcomes).await?;
         }
@@ -189,7 +190,10 @@ impl ScoreSender {
             return Err(HeliconeApiError::Final("the source has no API key".to_owned()));
         };
         if self.is_too_old(first) {
-            return Err(HeliconeApiError::Final(format!("given up: not taken within {} h", RETRY_FOR.as_secs() / 3600)));
+            return Err(HeliconeApiError::Final(format!(
+                "given up: not taken within {} h",
+                RETRY_FOR.as_secs() / 3600
+            )));
         }
         let value = |row: &ScoreRow| {
             if row.is_boolean { ScoreValue::Bool(row.value != 0) } else { ScoreValue::Int(row.value) }
@@ -203,7 +207,7 @@ impl ScoreSender {
     }
 
     /// Leaves a source alone whose API is in trouble, longer each time, and as long as it asks.
-    fn pause(&self, pauses: &mut HashMap<String, Pause>, source: &str, error: Option<&HeliconeApiError>) {
+    fn pause(pauses: &mut HashMap<String, Pause>, source: &str, error: Option<&HeliconeApiError>) {
         let failures = pauses.get(source).map_or(0, |pause| pause.failures) + 1;
         let backoff = (FIRST_PAUSE * 2_u32.saturating_pow(failures)).min(LONGEST_PAUSE).mul_f64(rand::random());
         let wait = match error {
@@ -321,7 +325,8 @@ mod tests {
     #[test]
     fn scores_of_a_call_go_together() {
         let calls = by_call(vec![row("a", "x"), row("b", "x"), row("a", "y")]);
-        let names: Vec<Vec<&str>> = calls.iter().map(|call| call.iter().map(|row| row.name.as_str()).collect()).collect();
+        let names: Vec<Vec<&str>> =
+            calls.iter().map(|call| call.iter().map(|row| row.name.as_str()).collect()).collect();
         assert_eq!(names, [vec!["x", "y"], vec!["x"]]);
     }
 
@@ -339,19 +344,22 @@ mod tests {
             (row("a", "x"), Some(HeliconeApiError::Final("400".to_owned())), FAILED),
         ] {
             let after = sender.outcome(&row, error.as_ref(), UtcMillis(7));
-            assert_eq!((after.state.as_str(), after.attempts, after.version), (state, row.attempts + 1, row.version + 1));
+            assert_eq!(
+                (after.state.as_str(), after.attempts, after.version),
+                (state, row.attempts + 1, row.version + 1)
+            );
             assert_eq!(after.error.is_empty(), error.is_none());
         }
     }
 
     #[test]
     fn a_source_in_trouble_is_left_alone_as_long_as_it_asks() {
-        let sender = sender(PolicyAction::Score, Some("k")).expect("valid").expect("sends");
         let mut pauses = HashMap::new();
-        let asked = HeliconeApiError::Transient { message: "429".to_owned(), retry_after: Some(Duration::from_secs(60)) };
-        sender.pause(&mut pauses, "default", Some(&asked));
+        let asked =
+            HeliconeApiError::Transient { message: "429".to_owned(), retry_after: Some(Duration::from_secs(60)) };
+        ScoreSender::pause(&mut pauses, "default", Some(&asked));
         assert!(pauses["default"].until > Instant::now() + Duration::from_secs(59));
-        sender.pause(&mut pauses, "default", Some(&HeliconeApiError::UnknownRequest));
+        ScoreSender::pause(&mut pauses, "default", Some(&HeliconeApiError::UnknownRequest));
         assert!(pauses.is_empty());
     }
 }

@@ -165,7 +165,7 @@ impl HeliconeApi {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, HeliconeApiError> {
-        let response = request.send().await.map_err(|error| explain(error.without_url()))?;
+        let response = request.send().await.map_err(|error| explain(&error))?;
         let status = response.status();
         match status {
             _ if status.is_success() => Ok(response),
@@ -187,9 +187,11 @@ fn limiter((steady, burst): (u32, u32)) -> Result<DefaultDirectRateLimiter, Heli
 /// Reads an answer up to its bound.
 async fn read(mut response: Response) -> Result<Vec<u8>, HeliconeApiError> {
     let mut answer = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| explain(error.without_url()))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| explain(&error))? {
         if answer.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(HeliconeApiError::Final(format!("the answer of Helicone's API has more than {MAX_ANSWER_BYTES} bytes")));
+            return Err(HeliconeApiError::Final(format!(
+                "the answer of Helicone's API has more than {MAX_ANSWER_BYTES} bytes"
+            )));
         }
         answer.extend_from_slice(&chunk);
     }
@@ -216,7 +218,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-fn explain(error: reqwest::Error) -> HeliconeApiError {
+fn explain(error: &reqwest::Error) -> HeliconeApiError {
     let message = if error.is_timeout() {
         "Helicone's API did not answer in time"
     } else if error.is_connect() {

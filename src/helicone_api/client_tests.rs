@@ -9,11 +9,13 @@ use axum::{
 
 use super::*;
 
+type HeaderPairs = &'static [(&'static str, &'static str)];
+
 /// What was asked, and what is answered one after the other; the last answer stays.
 #[derive(Default)]
 struct Api {
     asked: Mutex<Vec<(String, String, String)>>,
-    answers: Mutex<Vec<(u16, &'static [(&'static str, &'static str)], String)>>,
+    answers: Mutex<Vec<(u16, HeaderPairs, String)>>,
 }
 
 async fn answer(
@@ -22,7 +24,8 @@ async fn answer(
     headers: Headers,
     body: Bytes,
 ) -> (axum::http::StatusCode, axum::http::HeaderMap, String) {
-    let authorization = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let authorization =
+        headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let text = String::from_utf8_lossy(&body).into_owned();
     api.asked.lock().expect("lock").push((uri.to_string(), authorization, text));
     let mut answers = api.answers.lock().expect("lock");
@@ -34,7 +37,7 @@ async fn answer(
     (axum::http::StatusCode::from_u16(status).expect("a status"), map, body)
 }
 
-type Answers<'a> = &'a [(u16, &'static [(&'static str, &'static str)], &'a str)];
+type Answers<'a> = &'a [(u16, HeaderPairs, &'a str)];
 
 async fn api(answers: Answers<'_>) -> (Arc<Api>, HeliconeApi) {
     let api = Arc::new(Api::default());
@@ -51,17 +54,18 @@ async fn api(answers: Answers<'_>) -> (Arc<Api>, HeliconeApi) {
 #[tokio::test]
 async fn scores_are_posted_as_the_api_takes_them() {
     let (api, client) = api(&[(201, &[], r#"{"data":null,"error":null}"#)]).await;
-    let scores = BTreeMap::from([
-        ("quality".to_owned(), ScoreValue::Int(-3)),
-        ("safe".to_owned(), ScoreValue::Bool(true)),
-    ]);
+    let scores =
+        BTreeMap::from([("quality".to_owned(), ScoreValue::Int(-3)), ("safe".to_owned(), ScoreValue::Bool(true))]);
     client.score("a/b ?", &scores).await.expect("is taken");
     let asked = api.asked.lock().expect("lock").clone();
-    assert_eq!(asked, [(
-        "/v1/request/a%2Fb%20%3F/score".to_owned(),
-        "Bearer sk-helicone-secret".to_owned(),
-        r#"{"scores":{"quality":-3,"safe":true}}"#.to_owned(),
-    )]);
+    assert_eq!(
+        asked,
+        [(
+            "/v1/request/a%2Fb%20%3F/score".to_owned(),
+            "Bearer sk-helicone-secret".to_owned(),
+            r#"{"scores":{"quality":-3,"safe":true}}"#.to_owned(),
+        )]
+    );
 }
 
 #[tokio::test]
@@ -71,7 +75,7 @@ async fn each_answer_says_whether_to_try_again() {
         message: format!("Helicone's API answered {status}"),
         retry_after,
     };
-    let cases: [(u16, &'static [(&'static str, &'static str)], HeliconeApiError); 8] = [
+    let cases: [(u16, HeaderPairs, HeliconeApiError); 8] = [
         (429, &[("Retry-After", "7")], transient(429, wait(7))),
         (429, &[("RateLimit-Reset", "11")], transient(429, wait(11))),
         (429, &[("RateLimit-Reset", "99999")], transient(429, wait(3600))),
@@ -79,7 +83,11 @@ async fn each_answer_says_whether_to_try_again() {
         (401, &[], HeliconeApiError::Key { status: 401 }),
         (404, &[], HeliconeApiError::UnknownRequest),
         (400, &[], HeliconeApiError::Final("Helicone's API answered 400".to_owned())),
-        (302, &[("Location", "http://elsewhere.example/")], HeliconeApiError::Final("Helicone's API answered 302".to_owned())),
+        (
+            302,
+            &[("Location", "http://elsewhere.example/")],
+            HeliconeApiError::Final("Helicone's API answered 302".to_owned()),
+        ),
     ];
     for (status, headers, expected) in cases {
         let (_api, client) = api(&[(status, headers, "secret body")]).await;
@@ -92,13 +100,17 @@ async fn each_answer_says_whether_to_try_again() {
 #[test]
 fn a_reset_can_be_a_time() {
     let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let headers = HeaderMap::from_iter([(reqwest::header::HeaderName::from_static("ratelimit-reset"), "1800000042".parse().expect("a value"))]);
+    let headers = HeaderMap::from_iter([(
+        reqwest::header::HeaderName::from_static("ratelimit-reset"),
+        "1800000042".parse().expect("a value"),
+    )]);
     assert_eq!(retry_after(&headers, now), Some(Duration::from_secs(42)));
 }
 
 #[tokio::test]
 async fn bodies_come_raw_and_after_a_moment_of_trouble() {
-    let found = r#"{"data":{"request_id":"x","request_body":{"a":"\ud800"},"response_body":null,"cost":1},"error":null}"#;
+    let found =
+        r#"{"data":{"request_id":"x","request_body":{"a":"\ud800"},"response_body":null,"cost":1},"error":null}"#;
     let (api, client) = api(&[(503, &[], ""), (200, &[], found)]).await;
     let request = client.get_request("x").await.expect("answers").expect("is known");
     assert_eq!(request.request_body.expect("a body").get(), r#"{"a":"\ud800"}"#);

@@ -14,7 +14,9 @@ pub enum HeliconeApiError {
         retry_after: Option<Duration>,
     },
     /// The key is not taken.
-    #[error("Helicone's API answered {status}: the API key is wrong or may not do this; create one in its dashboard (Settings → API Keys)")]
+    #[error(
+        "Helicone's API answered {status}: the API key is wrong or may not do this; create one in its dashboard (Settings → API Keys)"
+    )]
     Key {
         /// 401 or 403.
         status: u16,

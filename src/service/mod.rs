@@ -25,7 +25,10 @@ use crate::{
     admin,
     alert::AlertMetrics,
     consumer::{Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement, RetryConsumer},
-    contents::{ContentsMetrics, Inspector, alert_rules, scores::{ScoreMetrics, ScoreSender}},
+    contents::{
+        ContentsMetrics, Inspector, alert_rules,
+        scores::{ScoreMetrics, ScoreSender},
+    },
     dead_letters::DeadLetters,
     domain::{Clock, SystemClock},
     event_log::{EmbeddedLog, EventLog, KafkaLog, PatientLog, SpooledLog},

@@ -86,12 +86,8 @@ impl Database {
             .with_setting("async_insert", "0")
             .with_setting("max_execution_time", clickhouse.timeout().as_secs().max(1).to_string());
         let client = replicated(client, clickhouse);
-        let reader_as = |(user, password)| Reader {
-            url: url.clone(),
-            database: clickhouse.database.clone(),
-            user,
-            password,
-        };
+        let reader_as =
+            |(user, password)| Reader { url: url.clone(), database: clickhouse.database.clone(), user, password };
         let (reader, contents_reader) = (reader_as(reader), contents_reader.map(reader_as));
         let database = Self { client, reader, contents_reader, timeout: clickhouse.timeout(), engine };
         let create = format!("CREATE DATABASE IF NOT EXISTS `{}`", clickhouse.database.replace('`', ""));

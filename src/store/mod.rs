@@ -15,6 +15,7 @@ mod rows;
 mod term;
 mod writer;
 
+pub(crate) use client::bounded;
 pub use client::{Database, DatabaseOptions, Reader};
 pub use dead_letters::{PendingDeadLetter, RecentOutcome, pending_dead_letters, recent_outcomes};
 pub use error::StoreError;
@@ -27,4 +28,3 @@ pub use rows::{
 };
 pub use term::Term;
 pub use writer::{Batch, write_batch, write_handlings, write_positions, write_scores};
-pub(crate) use client::bounded;

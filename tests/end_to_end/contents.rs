@@ -39,13 +39,13 @@ struct Inspection {
 fn contents(server: &Server) -> Vec<Content> {
     let query = "SELECT request_id, request_body, response_body, request_bytes, request_origin, response_origin, is_truncated \
                  FROM contents ORDER BY request_id SETTINGS output_format_json_quote_64bit_integers = 0";
-    let output =
-        server.command().args(["sql", "--contents", "--format", "JSONEachRow", query]).output().expect("heliometer sql");
+    let output = server
+        .command()
+        .args(["sql", "--contents", "--format", "JSONEachRow", query])
+        .output()
+        .expect("heliometer sql");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("a row"))
-        .collect()
+    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("a row")).collect()
 }
 
 fn inspections(server: &Server) -> Vec<Inspection> {
@@ -91,7 +91,8 @@ fn as_service(server: &Server, statement: &str) {
 async fn bodies_are_redacted_expire_and_are_open_to_few() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("an address");
-    let stored = json!({"request": {"q": "stored bob@example.com"}, "response": {"a": "4111 1111 1111 1111"}}).to_string();
+    let stored =
+        json!({"request": {"q": "stored bob@example.com"}, "response": {"a": "4111 1111 1111 1111"}}).to_string();
     let storage = Router::new().fallback(move || std::future::ready(stored.clone()));
     tokio::spawn(async move { axum::serve(listener, storage).await });
     let config = "[contents]\nstore = \"full\"\nretention_days = 1\n[[contents.policies]]\nname = \"mail\"\n\
@@ -137,21 +138,25 @@ async fn bodies_are_redacted_expire_and_are_open_to_few() {
     for query in [
         "SELECT * FROM contents",
         "SELECT request_body FROM content_rows",
+        "SELECT count() FROM content_rows",
         "SELECT count() FROM contents WHERE request_body LIKE '%a%'",
-        "SELECT request_body FROM merge('heliometer', '^content')",
-        "SELECT request_body FROM loop('heliometer', 'content_rows') LIMIT 1",
-        "SELECT * FROM cluster('default', 'heliometer', 'content_rows')",
-        "SELECT * FROM remote('127.0.0.1', 'heliometer', 'content_rows')",
-        "SELECT * FROM mergeTreeIndex('heliometer', 'content_rows')",
-        "SELECT joinGet('heliometer.content_rows', 'request_body', 'inline')",
         "SELECT * FROM requests JOIN content_rows USING request_id",
+        "SELECT * FROM mergeTreeIndex('heliometer', 'content_rows')",
+        "SELECT request_body FROM loop('heliometer', 'content_rows') LIMIT 1",
+        "SELECT * FROM remote('127.0.0.1:9000', 'heliometer', 'content_rows', 'reader', '')",
+        "DESCRIBE content_rows",
     ] {
         let output = server.sql(query);
         assert!(!output.status.success(), "{query} gives {}", String::from_utf8_lossy(&output.stdout));
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!error.contains("[email]") && !error.contains("fine"), "{query}: {error}");
+        assert!(error.contains("ACCESS_DENIED"), "{query}: {error}");
     }
-    assert!(String::from_utf8_lossy(&server.sql("SELECT * FROM contents").stderr).contains("ACCESS_DENIED"));
+    // Tables that the reader may not see are left out here, so the column is unknown.
+    for pattern in ["^content", "^(content|inspection)_rows$"] {
+        let output = server.sql(&format!("SELECT request_body FROM merge('heliometer', '{pattern}')"));
+        assert!(!output.status.success(), "{pattern} gives {}", String::from_utf8_lossy(&output.stdout));
+    }
+    assert!(server.sql("SELECT * FROM scores").status.success(), "without any text, so open");
     // And the user for contents reads only.
     let drop_table = server.command().args(["sql", "--contents", "TRUNCATE TABLE content_rows"]).output().expect("sql");
     assert!(!drop_table.status.success());
@@ -324,4 +329,45 @@ async fn policies_alert_once_and_scores_survive_a_restart() {
     assert!(!output.status.success());
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(error.contains("HELICONE_API_KEY"), "{error}");
+}
+
+/// The inline bodies stand until the object is there, and what it shows is not missed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_comes_late_replaces_what_was_inline() {
+    let is_up = Arc::new(AtomicU16::new(503));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = listener.local_addr().expect("an address");
+    let status = is_up.clone();
+    let storage = Router::new().fallback(move || {
+        let object = json!({"request": {"q": "from storage"}, "response": {"a": "ann@example.com"}}).to_string();
+        let status = StatusCode::from_u16(status.load(Ordering::SeqCst)).expect("a status");
+        std::future::ready((status, object))
+    });
+    tokio::spawn(async move { axum::serve(listener, storage).await });
+    let mut server = Server::start(
+        options("contents = \"full\"")
+            .with_local_storage()
+            .with("HELIOMETER__FETCH__RETRY_FIRST_DELAY_MS", 200)
+            .with("HELIOMETER__FETCH__RETRY_MAX_DELAY_MS", 1_000),
+    );
+    let notice = "Body too large for webhook, please fetch the full request and response from Helicone";
+    let mut body: serde_json::Value =
+        serde_json::from_slice(&call("late", &json!({"q": "inline"}), &json!(notice))).expect("JSON");
+    body["request_response_url"] = json!(format!("http://{address}/o?X-Amz-Expires=3600"));
+    assert_eq!(send(&client(), &server.webhook_url(), body.to_string().into()).await, 200);
+    server.wait_until_worked_off(1);
+    let rows = contents(&server);
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].request_body.as_str(), rows[0].request_origin.as_str()), (r#"{"q":"inline"}"#, "inline"));
+    assert_eq!((rows[0].response_body.as_str(), rows[0].response_origin.as_str()), ("", "too_large"));
+    assert_eq!(inspections(&server)[0].pii_email, Some(0));
+    is_up.store(200, Ordering::SeqCst);
+    wait_until("the stored bodies", || {
+        let rows = contents(&server);
+        let is_stored =
+            rows[0].request_body == r#"{"q":"from storage"}"# && rows[0].response_body == r#"{"a":"[email]"}"#;
+        (rows.len() == 1 && is_stored).then_some(())
+    });
+    assert_eq!(inspections(&server)[0].pii_email, Some(1));
+    assert!(server.stop().success());
 }

@@ -62,10 +62,11 @@ fn card_at(text: &[u8], groups: &[Range<usize>]) -> Option<usize> {
     })
 }
 
-/// Prefixes and lengths of the networks in use: Visa, Mastercard, American Express, Discover, Diners Club, JCB, UnionPay,
+/// Prefixes and lengths of the networks in use: Visa, Mastercard, American Express, Discover, Diners Club, JCB, `UnionPay`,
 /// Maestro.
 fn is_issued(digits: &[u8]) -> bool {
-    let prefix = |length: usize| digits.iter().take(length).fold(0_u32, |prefix, digit| prefix * 10 + u32::from(*digit));
+    let prefix =
+        |length: usize| digits.iter().take(length).fold(0_u32, |prefix, digit| prefix * 10 + u32::from(*digit));
     let (two, three, four) = (prefix(2), prefix(3), prefix(4));
     match digits.len() {
         13 | 16 | 19 if two / 10 == 4 => true,
@@ -99,5 +100,5 @@ fn has_check_digit(digits: &[u8]) -> bool {
             }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }

@@ -12,9 +12,7 @@ const FILE_ENDINGS: [&str; 19] = [
 
 /// The common form of RFC 5321 addresses: no quoted local part, no address literal, a domain of two labels or more.
 pub(super) fn find(text: &[u8], push: &mut impl FnMut(Range<usize>)) {
-    let address = expression!(
-        r"[A-Za-z0-9._%+'-]+@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,24}"
-    );
+    let address = expression!(r"[A-Za-z0-9._%+'-]+@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,24}");
     for found in address.find_iter(text) {
         let skipped = found.as_bytes().iter().take_while(|byte| !byte.is_ascii_alphanumeric()).count();
         let range = found.start() + skipped..found.end();

@@ -140,25 +140,24 @@ pub fn count(findings: &[Finding]) -> PiiCounts {
     counts
 }
 
-/// A detector's expression over bytes, without Unicode classes.
+/// A detector's expression over bytes, compiled once, without Unicode classes.
 macro_rules! expression {
     ($pattern:expr) => {{
-        static EXPRESSION: std::sync::LazyLock<regex::bytes::Regex> = std::sync::LazyLock::new(|| {
-            #[expect(clippy::expect_used, reason = "a constant that every test of the detector compiles")]
-            regex::bytes::Regex::new(concat!("(?-u)", $pattern)).expect("a valid expression")
-        });
+        static EXPRESSION: std::sync::LazyLock<regex::bytes::Regex> =
+            std::sync::LazyLock::new(|| super::compile(concat!("(?-u)", $pattern)));
         &*EXPRESSION
     }};
 }
 use expression;
 
+#[expect(clippy::expect_used, reason = "constants, all of which the tests compile")]
+fn compile(pattern: &str) -> regex::bytes::Regex {
+    regex::bytes::Regex::new(pattern).expect("a valid expression")
+}
+
 /// Hands each candidate to `judge`, which returns where one that it took ends. After one that it did not take the search
 /// goes on one byte later, since the next may begin within it. For expressions that match a bounded length only.
-fn each_candidate(
-    expression: &regex::bytes::Regex,
-    text: &[u8],
-    mut judge: impl FnMut(Range<usize>) -> Option<usize>,
-) {
+fn each_candidate(expression: &regex::bytes::Regex, text: &[u8], mut judge: impl FnMut(Range<usize>) -> Option<usize>) {
     let mut at = 0;
     while let Some(found) = expression.find_at(text, at) {
         at = judge(found.range()).unwrap_or(found.start() + 1);

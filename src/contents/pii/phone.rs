@@ -34,9 +34,8 @@ pub(super) fn find(text: &[u8], push: &mut impl FnMut(Range<usize>)) {
     );
     each_candidate(leading_zero, text, |found| {
         let digits = text[found.clone()].iter().filter(|byte| byte.is_ascii_digit()).count();
-        let is_number = NATIONAL_DIGITS.contains(&digits)
-            && begins_number(text, found.start)
-            && ends_number(text, found.end);
+        let is_number =
+            NATIONAL_DIGITS.contains(&digits) && begins_number(text, found.start) && ends_number(text, found.end);
         is_number.then(|| {
             push(found.clone());
             found.end

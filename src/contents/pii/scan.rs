@@ -81,7 +81,7 @@ fn unicode(digits: Option<&[u8]>) -> Option<u8> {
         return None;
     }
     let code = u32::from_str_radix(digits, 16).ok()?;
-    Some(u8::try_from(code).ok().filter(|byte| byte.is_ascii_graphic()).unwrap_or(b' '))
+    Some(u8::try_from(code).ok().filter(u8::is_ascii_graphic).unwrap_or(b' '))
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use cel::{
     Context, Env, ExecutionError, IdedExpr, Program, Value,
     common::ast::{EntryExpr, Expr, LiteralValue},
-    common::types::CelString,
-    extractors::This,
     extensions,
+    extractors::This,
 };
 use regex::Regex;
 
@@ -19,8 +18,19 @@ const MAX_EXPRESSION_BYTES: usize = 4096;
 const MAX_PATTERN_BYTES: usize = 1024 * 1024;
 /// Functions that take time or memory in proportion to what they are given.
 const FUNCTIONS: [&str; 13] = [
-    "bool", "contains", "double", "endsWith", "int", "lowerAscii", "matches", "size", "startsWith", "string", "trim",
-    "uint", "upperAscii",
+    "bool",
+    "contains",
+    "double",
+    "endsWith",
+    "int",
+    "lowerAscii",
+    "matches",
+    "size",
+    "startsWith",
+    "string",
+    "trim",
+    "uint",
+    "upperAscii",
 ];
 
 /// A compiled expression. Evaluation takes time in proportion to the expression and the texts that it looks at: loops
@@ -185,9 +195,4 @@ impl Expression {
         // Errors can quote values, which may be texts, so they go no further.
         self.program.execute(context).ok()
     }
-}
-
-/// A text that is not copied.
-pub(super) fn text(text: &str) -> Box<CelString<'_>> {
-    Box::new(CelString::from(text))
 }

@@ -4,10 +4,14 @@ mod expression;
 
 use std::collections::{HashMap, HashSet};
 
-use cel::{Context, Value};
+use cel::{Context, Value, common::types::CelString};
 use serde_json::{Map, json};
 
-use super::{ContentsError, ContentsMetrics, pii::{PiiCounts, PiiKind}};
+use super::{
+    ContentsError, ContentsMetrics,
+    bodies::beginning,
+    pii::{PiiCounts, PiiKind},
+};
 use crate::{
     alert::Rule,
     helicone_api::ScoreValue,
@@ -25,9 +29,24 @@ const MAX_NAME_BYTES: usize = 128;
 pub(super) const MAX_TEXT_BYTES: usize = 64 * 1024;
 
 const VARIABLES: [&str; 18] = [
-    "cached_tokens", "completion_tokens", "cost_usd", "is_inefficient", "latency_ms", "model", "pii", "prompt_tokens",
-    "provider", "reasoning_tokens", "request", "request_id", "response", "source", "status", "token_ratio",
-    "total_tokens", "user_id",
+    "cached_tokens",
+    "completion_tokens",
+    "cost_usd",
+    "is_inefficient",
+    "latency_ms",
+    "model",
+    "pii",
+    "prompt_tokens",
+    "provider",
+    "reasoning_tokens",
+    "request",
+    "request_id",
+    "response",
+    "source",
+    "status",
+    "token_ratio",
+    "total_tokens",
+    "user_id",
 ];
 
 /// All policies, compiled.
@@ -169,8 +188,10 @@ impl Policies {
 
     fn context<'v>(&self, call: &'v Call<'_>) -> Context<'v, 'v> {
         let mut context = self.language.context();
+        // Not copied.
+        let text = |value: &'v str| Box::new(CelString::from(value));
         let Call { row, request, response, pii } = call;
-        for (name, text) in [
+        for (name, value) in [
             ("request_id", &row.request_id),
             ("source", &row.source),
             ("user_id", &row.user_id),
@@ -178,11 +199,13 @@ impl Policies {
             ("provider", &row.provider),
             ("status", &row.status),
         ] {
-            context.add_variable_as_val(name, expression::text(text));
+            context.add_variable_as_val(name, text(value));
         }
-        context.add_variable_as_val("request", expression::text(beginning(request)));
-        context.add_variable_as_val("response", expression::text(beginning(response)));
-        let count = |count: Option<u64>| count.map_or(Value::Null, |count| Value::Int(i64::try_from(count).unwrap_or(i64::MAX)));
+        context.add_variable_as_val("request", text(beginning(request, MAX_TEXT_BYTES)));
+        context.add_variable_as_val("response", text(beginning(response, MAX_TEXT_BYTES)));
+        let count = |count: Option<u64>| {
+            count.map_or(Value::Null, |count| Value::Int(i64::try_from(count).unwrap_or(i64::MAX)))
+        };
         for (name, tokens) in [
             ("prompt_tokens", row.prompt_tokens),
             ("completion_tokens", row.completion_tokens),
@@ -205,11 +228,6 @@ impl Policies {
         context.add_variable_from_value("pii", pii);
         context
     }
-}
-
-/// What expressions see of a text.
-fn beginning(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_TEXT_BYTES)]
 }
 
 /// Keys of another action would do nothing.

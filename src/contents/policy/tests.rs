@@ -140,8 +140,12 @@ fn each_action_has_its_consequence() {
 #[test]
 fn expressions_see_the_beginning_of_a_text() {
     let long = format!("{}é", "a".repeat(MAX_TEXT_BYTES - 1));
-    let (verdict, _) =
-        judge(&[policy("p", &format!("size(request) == {}", MAX_TEXT_BYTES - 1), PolicyAction::Flag)], &row(), &long, "");
+    let (verdict, _) = judge(
+        &[policy("p", &format!("size(request) == {}", MAX_TEXT_BYTES - 1), PolicyAction::Flag)],
+        &row(),
+        &long,
+        "",
+    );
     assert_eq!(verdict.flags, ["p"]);
 }
 

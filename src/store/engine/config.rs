@@ -125,8 +125,7 @@ impl EngineFiles {
     /// Reads the passwords, or makes them.
     pub(super) fn credentials(&self) -> Result<Credentials, EngineError> {
         let path = self.root.join("credentials.json");
-        let known =
-            fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str::<Credentials>(&text).ok());
+        let known = fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str::<Credentials>(&text).ok());
         let credentials = match known {
             Some(credentials) if !credentials.contents_reader_password.is_empty() => return Ok(credentials),
             Some(credentials) => Credentials { contents_reader_password: random_password()?, ..credentials },
@@ -215,9 +214,8 @@ fn users_xml(credentials: &Credentials, database: &str, max_memory_bytes: u64) -
     let reader_hash = sha256_hex(&credentials.reader_password);
     let contents_reader_hash = sha256_hex(&credentials.contents_reader_password);
     let query_memory_bytes = max_memory_bytes / 4 * 3;
-    let no_contents = CONTENT_TABLES
-        .map(|table| format!("        <query>REVOKE SELECT ON {database}.{table}</query>\n"))
-        .concat();
+    let no_contents =
+        CONTENT_TABLES.map(|table| format!("        <query>REVOKE SELECT ON {database}.{table}</query>\n")).concat();
     format!(
         "<clickhouse>
   <profiles>
