@@ -46,6 +46,12 @@ pub enum CommandError {
     /// A query could not be brought to ClickHouse.
     #[error("ClickHouse cannot be reached: {0}; is `heliometer serve` running?")]
     Unreachable(String),
+    /// Nobody may read contents on a server.
+    #[error(
+        "no user may read contents: set contents.reader_user and contents.reader_password to a user of the ClickHouse server \
+         with SELECT on the tables contents and content_rows"
+    )]
+    NoContentsReader,
     /// Options that contradict each other.
     #[error("{0}")]
     Usage(String),
@@ -65,7 +71,7 @@ impl CommandError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::Usage(_) | Self::Pricing(_) => 2,
+            Self::Settings(_) | Self::Usage(_) | Self::Pricing(_) | Self::NoContentsReader => 2,
             Self::Service(error) => error.exit_code(),
             Self::Simulate(error) => error.exit_code(),
             _ => 1,

@@ -6,7 +6,7 @@ use clickhouse::Client;
 use tokio::sync::Notify;
 
 use super::{ConsumerMetrics, Judgement};
-use crate::{domain::Clock, event_log::EventLog, fetch::Fetcher, store::StoreMetrics};
+use crate::{contents::Inspector, domain::Clock, event_log::EventLog, fetch::Fetcher, store::StoreMetrics};
 
 /// What the consumer works with.
 pub struct ConsumerParts {
@@ -24,6 +24,8 @@ pub struct ConsumerParts {
     pub inserted: Arc<Notify>,
     /// What is inefficient.
     pub judgement: Judgement,
+    /// Stores and judges bodies, where the settings say so.
+    pub inspector: Option<Arc<Inspector>>,
     /// Rows wait at most this long for their batch.
     pub flush_interval: Duration,
     /// A batch of this many messages is written at once.

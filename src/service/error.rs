@@ -6,6 +6,7 @@ use crate::{
     admin::AdminError,
     alert::AlertError,
     consumer::ConsumerError,
+    contents::ContentsError,
     event_log::EventLogError,
     fetch::FetchError,
     ingress::IngressStartError,
@@ -55,6 +56,9 @@ pub enum ServiceError {
     /// Alerts.
     #[error(transparent)]
     Alert(#[from] AlertError),
+    /// Contents.
+    #[error("contents: {0}")]
+    Contents(#[from] ContentsError),
     /// A metric was registered twice.
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),

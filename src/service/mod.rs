@@ -25,14 +25,18 @@ use crate::{
     admin,
     alert::AlertMetrics,
     consumer::{Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement, RetryConsumer},
+    contents::{
+        ContentsMetrics, Inspector, alert_rules,
+        scores::{ScoreMetrics, ScoreSender},
+    },
     dead_letters::DeadLetters,
     domain::{Clock, SystemClock},
     event_log::{EmbeddedLog, EventLog, KafkaLog, PatientLog, SpooledLog},
     fetch::{FetchMetrics, Fetcher},
     ingress::{self, RunningIngress},
     pricing::PriceBook,
-    settings::Settings,
-    store::{Database, DatabaseOptions, StoreError, StoreMetrics, engine::EngineError, migrate},
+    settings::{ContentsStore, Settings},
+    store::{Database, DatabaseOptions, Reader, StoreError, StoreMetrics, engine::EngineError, migrate},
     telemetry::Health,
     tls,
 };
@@ -118,11 +122,13 @@ impl Service {
     ) -> Result<(), ServiceError> {
         let database = open_database(&self.settings, program, &self.health).await?;
         let (client, timeout) = (database.client().clone(), database.timeout());
+        let reader = database.reader().clone();
         self.admin.connect(database.reader());
         self.database = Some(database);
         if self.settings.clickhouse.migrate_on_start {
             migrate_when_there(&self.settings, &client, clock.as_ref(), &self.health).await?;
         }
+        warn_of_open_contents(&self.settings, &reader, timeout).await;
         self.admin
             .control(&self.settings, DeadLetters::new(self.log.clone(), client.clone(), timeout, clock.clone()))?;
         let store_metrics = StoreMetrics::new(registry)?;
@@ -142,13 +148,23 @@ impl Service {
             } else {
                 timeout + Duration::from_millis(settings.notifiers.timeout_ms)
             };
+            let mut alerts = settings.alerts.clone();
+            alerts.rules.extend(alert_rules(&settings.contents)?);
+            let scores = ScoreSender::new(
+                (client.clone(), timeout),
+                &settings.contents,
+                &settings.sources,
+                clock.clone(),
+                ScoreMetrics::new(registry)?,
+            )?;
             let accounts = Accounts {
                 client,
                 timeout,
                 grace,
                 store_metrics,
                 inserted,
-                alerts: settings.alerts.clone(),
+                alerts,
+                scores,
                 notifiers: settings.notifiers.clone(),
                 clock: clock.clone(),
                 alert_metrics: AlertMetrics::new(registry)?,
@@ -181,6 +197,12 @@ impl Service {
             fetcher: Arc::new(fetcher),
             clock: clock.clone(),
             inserted: inserted.clone(),
+            inspector: Inspector::new(
+                &settings.contents,
+                &settings.sources,
+                clock.clone(),
+                ContentsMetrics::new(registry)?,
+            )?,
             judgement: Judgement { max_token_ratio: settings.limits.max_token_ratio, prices: self.prices.clone() },
             flush_interval: Duration::from_millis(settings.clickhouse.flush_interval_ms),
             flush_rows: settings.clickhouse.flush_rows,
@@ -276,6 +298,22 @@ impl Service {
         if let Some(database) = self.database {
             database.close().await;
         }
+    }
+}
+
+/// On a server the operator gives the rights. What people said should not be open to everybody who may read numbers.
+async fn warn_of_open_contents(settings: &Settings, reader: &Reader, timeout: Duration) {
+    if settings.contents.store == ContentsStore::Off || settings.clickhouse.reader_user.is_empty() {
+        return;
+    }
+    match reader.may_read_contents(timeout).await {
+        Ok(false) => {}
+        Ok(true) => tracing::warn!(
+            user = reader.user,
+            "clickhouse.reader_user may read what people said: REVOKE SELECT ON its database's tables content_rows and \
+             contents; docs/contents.md says how"
+        ),
+        Err(error) => tracing::warn!(%error, "it is not known who may read contents"),
     }
 }
 

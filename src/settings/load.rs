@@ -48,6 +48,13 @@ pub fn load(config: Option<&Path>) -> Result<Settings, SettingsError> {
     if let Ok(list) = env::var("HELICONE_WEBHOOK_SECRET") {
         add_default_source(&mut settings, &list)?;
     }
+    if let Ok(key) = env::var("HELICONE_API_KEY")
+        && !key.is_empty()
+        && let Some(source) = settings.sources.iter_mut().find(|source| source.name == SourceName::default())
+        && source.helicone_api_key.is_none()
+    {
+        source.helicone_api_key = Some(Secret::new(key));
+    }
     if settings.notifiers.slack_webhook_url.is_none()
         && let Ok(url) = env::var("SLACK_WEBHOOK_URL")
         && !url.is_empty()
@@ -147,6 +154,18 @@ impl Settings {
             key: "alerts.rules".to_owned(),
             message: error.to_string(),
         })?;
+        crate::contents::check(&self.contents).map_err(|error| SettingsError::Value {
+            place: "settings".to_owned(),
+            key: "contents".to_owned(),
+            message: error.to_string(),
+        })?;
+        let policies = crate::contents::alert_rules(&self.contents).unwrap_or_default();
+        let all_rules: Vec<_> = self.alerts.rules.iter().cloned().chain(policies).collect();
+        crate::alert::check_rules(&all_rules).map_err(|error| SettingsError::Value {
+            place: "settings".to_owned(),
+            key: "contents.policies".to_owned(),
+            message: error.to_string(),
+        })?;
         if self.clickhouse.is_embedded() && !self.clickhouse.cluster.is_empty() {
             return Err(SettingsError::Value {
                 place: "settings".to_owned(),
@@ -231,6 +250,42 @@ mod tests {
         assert!(message.contains("clickhouse.http_port"), "{message}");
         let message = load_text("[ingress]\ntls = \"on\"").expect_err("wrong word").to_string();
         assert!(message.contains("ingress.tls") && message.contains("self-signed"), "{message}");
+    }
+
+    #[test]
+    fn contents_are_a_word_or_a_table() {
+        use super::super::{ContentsStore, PolicyAction};
+        use crate::contents::pii::PiiKind;
+        let contents = |text: &str| load_text(text).map(|settings| settings.contents);
+        assert_eq!(contents("").expect("default").store, ContentsStore::Off);
+        assert_eq!(contents("contents = \"full\"").expect("a word").store, ContentsStore::Full);
+        let table = "[contents]\nstore = \"truncated\"\ntruncate_bytes = 10\nredact = [\"card\", \"email\"]\n\
+                     [[contents.policies]]\nname = \"p\"\nwhen = \"cost_usd != null && cost_usd > 1\"\naction = \"flag\"";
+        let read = contents(table).expect("a table");
+        assert_eq!((read.store, read.truncate_bytes), (ContentsStore::Truncated, 10));
+        assert_eq!(read.redact, [PiiKind::Email, PiiKind::Card]);
+        assert_eq!((read.policies.len(), read.policies[0].action), (1, PolicyAction::Flag));
+        assert!(contents("[contents]\nredact = false").expect("none").redact.is_empty());
+        for (text, expected) in [
+            ("contents = \"ful\"", "contents"),
+            ("contents = 3", "contents"),
+            ("[contents]\nstor = \"full\"", "unknown key `contents.stor`, did you mean `contents.store`?"),
+            ("[contents]\nstore = \"some\"", "contents.store"),
+            ("[contents]\nredact = [\"e-mail\"]", "\"api_key\""),
+            ("[contents]\nretention_days = 0", "retention_days must be between 1 and 3650"),
+            ("[contents]\nstore = \"full\"\ndetect_pii = false", "detect_pii = false contradicts"),
+            ("[[contents.policies]]\nname = \"p\"\nwen = \"true\"\naction = \"flag\"", "did you mean"),
+            ("[[contents.policies]]\nname = \"p\"\nwhen = \"true\"\naction = \"mail\"", "action"),
+            ("[[contents.policies]]\nname = \"p\"\nwhen = \"tru\"\naction = \"flag\"", "unknown variable `tru`"),
+            (
+                "[[contents.policies]]\nname = \"p\"\nwhen = \"true\"\naction = \"alert\"\n\
+                 [[alerts.rules]]\nname = \"p\"\nkind = \"budget\"\nlimit_usd = 1",
+                "`p` is used twice",
+            ),
+        ] {
+            let message = contents(text).expect_err(text).to_string();
+            assert!(message.contains(expected), "{text}\n{message}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use super::EventLogSettings;
+use super::{ContentsSettings, EventLogSettings};
 use crate::{
     alert::Rule,
     domain::{Secret, SourceName},
@@ -33,6 +33,8 @@ pub struct Settings {
     pub fetch: FetchSettings,
     /// The price book.
     pub pricing: PricingSettings,
+    /// What is kept of requests and responses, and looked for in them.
+    pub contents: ContentsSettings,
     /// Alert rules and their evaluation.
     pub alerts: AlertSettings,
     /// Where alerts go.
@@ -188,13 +190,26 @@ pub struct SourceSettings {
     /// Whether `http://` URLs are accepted from this source; as `fetch.allow_http` says unless set.
     #[serde(default)]
     pub fetch_allow_http: Option<bool>,
+    /// Base of the source's Helicone API; `https://api.helicone.ai` unless set.
+    #[serde(default)]
+    pub helicone_api_url: Option<String>,
+    /// Its key. `HELICONE_API_KEY` for the source `default`.
+    #[serde(default)]
+    pub helicone_api_key: Option<Secret>,
 }
 
 impl SourceSettings {
     /// A source with everything else at its default.
     #[must_use]
     pub const fn new(name: SourceName, secrets: Vec<Secret>) -> Self {
-        Self { name, secrets, fetch_hosts: Vec::new(), fetch_allow_http: None }
+        Self {
+            name,
+            secrets,
+            fetch_hosts: Vec::new(),
+            fetch_allow_http: None,
+            helicone_api_url: None,
+            helicone_api_key: None,
+        }
     }
 }
 

@@ -23,6 +23,9 @@ pub use ids::{FirstSeen, RecentIds};
 pub use metrics::StoreMetrics;
 pub use migrations::{AppliedMigration, migrate, pending};
 pub use rollup::Rollups;
-pub use rows::{DeadLetterHandlingRow, DeadLetterRow, LogPositionRow, OutcomeRow, RequestRow, UsageSource};
+pub use rows::{
+    ContentRow, DeadLetterHandlingRow, DeadLetterRow, InspectionRow, LogPositionRow, OutcomeRow, RequestRow, ScoreRow,
+    UsageSource,
+};
 pub use term::Term;
-pub use writer::{Batch, write_batch, write_handlings, write_positions, write_requests};
+pub use writer::{Batch, write_batch, write_handlings, write_positions, write_requests, write_scores};

@@ -52,6 +52,70 @@ pub struct RequestRow {
     pub is_deleted: u8,
 }
 
+/// `content_rows`. Holds what people said: never to be printed.
+#[derive(Clone, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct ContentRow {
+    pub request_id: String,
+    pub source: String,
+    pub event_time: i64,
+    pub request_body: String,
+    pub response_body: String,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub request_origin: String,
+    pub response_origin: String,
+    pub is_truncated: bool,
+    pub redacted: Vec<String>,
+    /// Seconds since 1970.
+    pub expires_at: u32,
+    pub version: u64,
+    pub is_deleted: u8,
+}
+
+impl std::fmt::Debug for ContentRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ContentRow").field("request_id", &self.request_id).finish_non_exhaustive()
+    }
+}
+
+/// `inspection_rows`, without `inserted_at`, which the server sets.
+#[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct InspectionRow {
+    pub request_id: String,
+    pub source: String,
+    pub event_time: i64,
+    pub user_id: String,
+    pub model: String,
+    pub provider: String,
+    pub pii_email: Option<u16>,
+    pub pii_phone: Option<u16>,
+    pub pii_card: Option<u16>,
+    pub pii_iban: Option<u16>,
+    pub pii_ssn: Option<u16>,
+    pub pii_api_key: Option<u16>,
+    pub flags: Vec<String>,
+    pub matches: Vec<String>,
+    pub version: u64,
+    pub is_deleted: u8,
+}
+
+/// `score_rows`
+#[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct ScoreRow {
+    pub request_id: String,
+    pub source: String,
+    pub event_time: i64,
+    pub name: String,
+    pub value: i64,
+    pub is_boolean: bool,
+    pub queued_at: i64,
+    pub state: String,
+    pub attempts: u32,
+    pub error: String,
+    pub at: i64,
+    pub version: u64,
+}
+
 /// `outcome_rows`
 #[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
 pub struct OutcomeRow {

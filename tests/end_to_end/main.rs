@@ -11,6 +11,7 @@
 mod alerts;
 mod bad_input;
 mod commands;
+mod contents;
 mod dead_letters;
 mod exactness;
 mod fetch_retry;

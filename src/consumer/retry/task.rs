@@ -12,14 +12,13 @@ use super::{Deferral, defer, waiting::Waiting};
 use crate::{
     consumer::{
         ConsumerError, ConsumerParts, Draft, RETRY_GROUP, backoff,
-        batching::{Batching, InFlight, sleep_until, sooner},
+        batching::{Batching, Finished, InFlight, sleep_until, sooner},
         decide::{Decoded, decode},
         offsets::OffsetTracker,
     },
     domain::{PresignedUrl, UtcMillis},
     event_log::{LogEvent, Offset, Partition, ReadLimits, Record, Subscription, Topic},
     fetch::{FetchStatus, Fetched, Wanted},
-    store::RequestRow,
 };
 
 const READ_LIMITS: ReadLimits = ReadLimits { max_records: 500, max_bytes: 4 * 1024 * 1024 };
@@ -37,7 +36,7 @@ pub struct RetryConsumer {
     partitions: HashMap<Partition, OffsetTracker>,
     waiting: Waiting<Turn>,
     /// Each gives the row, with its object or without it for good; `None` when it was put off once more.
-    attempts: JoinSet<(Option<RequestRow>, InFlight)>,
+    attempts: JoinSet<(Option<Finished>, InFlight)>,
     batching: Batching,
     in_flight_records: usize,
     in_flight_bytes: usize,
@@ -97,8 +96,8 @@ impl RetryConsumer {
                     }
                 },
                 Some(ended) = self.attempts.join_next(), if !self.attempts.is_empty() => {
-                    let (row, message) = ended?;
-                    self.ended(row, message);
+                    let (finished, message) = ended?;
+                    self.ended(finished, message);
                 }
                 written = self.batching.written() => {
                     for message in written? {
@@ -195,10 +194,10 @@ impl RetryConsumer {
         None
     }
 
-    fn ended(&mut self, row: Option<RequestRow>, message: InFlight) {
-        if let Some(row) = row {
-            self.parts.metrics.retried(&row.fetch_status);
-            self.batching.push_request(row, None, message);
+    fn ended(&mut self, finished: Option<Finished>, message: InFlight) {
+        if let Some(finished) = finished {
+            self.parts.metrics.retried(&finished.row.fetch_status);
+            self.batching.push_request(finished, None, message);
         } else {
             self.parts.metrics.retried(FetchStatus::Pending.as_str());
             self.finish(message);
@@ -245,17 +244,18 @@ impl RetryConsumer {
     }
 }
 
-async fn attempt(parts: Arc<ConsumerParts>, turn: Turn) -> (Option<RequestRow>, InFlight) {
+async fn attempt(parts: Arc<ConsumerParts>, turn: Turn) -> (Option<Finished>, InFlight) {
     let Turn { message, deferral, draft, url } = turn;
     let judgement = &parts.judgement;
     let wanted = Wanted { source: draft.source(), url: &url, received_at: draft.received_at() };
-    let row = match parts.fetcher.fetch_again(wanted).await {
-        Fetched::Object(object) => draft.finish(FetchStatus::Fetched, Some(&object), judgement),
-        Fetched::Never(status) => draft.finish(status, None, judgement),
+    let webhook = deferral.webhook.clone();
+    let (row, object) = match parts.fetcher.fetch_again(wanted).await {
+        Fetched::Object(object) => (draft.finish(FetchStatus::Fetched, Some(&object), judgement), Some(object)),
+        Fetched::Never(status) => (draft.finish(status, None, judgement), None),
         Fetched::NotNow { retry_after } => match defer(&parts, wanted, deferral, retry_after).await {
             FetchStatus::Pending => return (None, message),
-            status => draft.finish(status, None, judgement),
+            status => (draft.finish(status, None, judgement), None),
         },
     };
-    (Some(row), message)
+    (Some(Finished::new(&parts, row, &webhook, object).await), message)
 }
