@@ -97,7 +97,8 @@ impl CommandLine {
             let settings = load(self.config.as_deref())?;
             crate::tls::install_crypto_provider();
             match self.command {
-                Command::Serve(arguments) => serve::run(arguments, settings).await.map(|()| 0),
+                // On the heap: it is by far the largest of these futures.
+                Command::Serve(arguments) => Box::pin(serve::run(arguments, settings)).await.map(|()| 0),
                 Command::Migrate(arguments) => migrate::run(arguments, settings).await.map(|()| 0),
                 Command::SendTest(arguments) => send_test::run(arguments, &settings).await.map(|()| 0),
                 Command::Simulate(arguments) => Ok(simulate::run(*arguments, &settings.data_dir).await.map(|()| 0)?),

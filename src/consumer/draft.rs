@@ -32,7 +32,7 @@ enum Stage {
 impl Stage {
     const fn of(fetch_status: FetchStatus) -> Self {
         match fetch_status {
-            FetchStatus::Fetched => Self::Enriched,
+            FetchStatus::Fetched | FetchStatus::HeliconeApi => Self::Enriched,
             FetchStatus::Pending => Self::Pending,
             _ => Self::WithoutObject,
         }
@@ -131,6 +131,12 @@ impl Draft {
     #[must_use]
     pub const fn url(&self) -> Option<&PresignedUrl> {
         self.url.as_ref()
+    }
+
+    /// Nothing tells of the response: its body was left out of the webhook, and is no more than a notice there.
+    #[must_use]
+    pub fn lacks_response(&self) -> bool {
+        !self.is_test && self.facts.usage.is_none() && self.facts.status == ResponseStatus::Unknown
     }
 
     /// The finished row. The stored object fills in what the payload does not tell; an unreadable one changes nothing.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use clickhouse::Client;
 use tokio::sync::Notify;
 
-use super::{ConsumerMetrics, Judgement};
+use super::{ByIdApi, ConsumerMetrics, Judgement};
 use crate::{contents::Inspector, domain::Clock, event_log::EventLog, fetch::Fetcher, store::StoreMetrics};
 
 /// What the consumer works with.
@@ -18,6 +18,8 @@ pub struct ConsumerParts {
     pub timeout: Duration,
     /// Gets stored objects.
     pub fetcher: Arc<Fetcher>,
+    /// Has bodies where storage has none.
+    pub by_id: ByIdApi,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Notified after every insert.

@@ -15,16 +15,17 @@ use tokio_util::sync::CancellationToken;
 use super::{
     ConsumerError, ConsumerParts, Draft, GROUP, backoff,
     batching::{Batching, Finished, InFlight, sleep_until},
+    bodies::settle,
     dead_letter,
     decide::{Decoded, Outcome, decide, decode},
     guard::Guard,
     offsets::OffsetTracker,
-    retry::{self, Deferral},
+    retry::Deferral,
 };
 use crate::{
     contents::Inspected,
     event_log::{LogEvent, Offset, Partition, ReadLimits, Record, Subscription, Topic},
-    fetch::{FetchStatus, Fetched, Wanted},
+    fetch::{FetchStatus, Wanted},
     payload::headers,
     store::{LogPositionRow, RecentIds, write_positions},
 };
@@ -242,17 +243,11 @@ impl Consumer {
         };
         let (parts, record) = (self.parts.clone(), record.clone());
         self.fetches.spawn(async move {
-            let judgement = &parts.judgement;
             let wanted = Wanted { source: draft.source(), url: &url, received_at: draft.received_at() };
-            let (row, object) = match parts.fetcher.fetch(wanted).await {
-                Fetched::Object(object) => (draft.finish(FetchStatus::Fetched, Some(&object), judgement), Some(object)),
-                Fetched::Never(status) => (draft.finish(status, None, judgement), None),
-                Fetched::NotNow { retry_after } => {
-                    // First this, then the row and the commit: a crash in between repeats both.
-                    let status = retry::defer(&parts, wanted, Deferral::new(&record), retry_after).await;
-                    (draft.finish(status, None, judgement), None)
-                }
-            };
+            let fetched = parts.fetcher.fetch(wanted).await;
+            // Putting off comes first, then the row and the commit: a crash in between repeats both.
+            let (status, object) = settle(&parts, &draft, &url, fetched, Deferral::new(&record)).await;
+            let row = draft.finish(status, object.as_deref(), &parts.judgement);
             (Finished::new(&parts, row, &record, object).await, message)
         });
     }

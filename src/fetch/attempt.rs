@@ -61,6 +61,11 @@ impl Attempts {
         tokio::time::timeout(timeout, get).await.unwrap_or(Err(host_down()))
     }
 
+    pub(super) fn adopt(&self, bytes: Vec<u8>) -> Option<Object> {
+        let memory = self.memory_kib.clone().try_acquire_many_owned(kib(bytes.capacity())).ok()?;
+        Some(Object { bytes, _memory: memory })
+    }
+
     /// Asks, and goes where it is sent to, each step checked like the first: never with more trust than the URL had.
     async fn follow(&self, mut url: Url, policy: &UrlPolicy) -> Result<Response, AttemptError> {
         for _ in 0..=MAX_REDIRECTS {

@@ -85,6 +85,8 @@ pub enum FetchStatus {
     None,
     /// `fetch.enabled = false`.
     Disabled,
+    /// Storage has it not, but Helicone's API has.
+    HeliconeApi,
     /// 404: normal on plans that do not store bodies.
     NotFound,
     /// 403, or past its life.
@@ -111,6 +113,7 @@ impl FetchStatus {
             Self::Fetched => "fetched",
             Self::None => "none",
             Self::Disabled => "disabled",
+            Self::HeliconeApi => "helicone_api",
             Self::NotFound => "not_found",
             Self::Expired => "expired",
             Self::Refused => "refused",
@@ -247,6 +250,12 @@ impl Fetcher {
         let longest = Duration::from_millis(self.settings.retry_max_delay_ms);
         let pause = self.jitter(schedule::doubled(first, deferrals).min(longest));
         schedule::not_before(self.clock.now(), wanted.expires_at(), pause, retry_after)
+    }
+
+    /// Counts bytes that came another way as an object; `None` when there is no memory for them.
+    #[must_use]
+    pub fn adopt(&self, bytes: Vec<u8>) -> Option<Object> {
+        self.attempts.adopt(bytes)
     }
 
     fn finished(&self, url: &PresignedUrl, fetched: Fetched) -> Fetched {

@@ -22,11 +22,6 @@ const BY_ID: (u32, u32) = (500, 100);
 const OTHER: (u32, u32) = (800, 200);
 /// An answer that holds more is not read on.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
-/// Attempts of one question.
-const MAX_ATTEMPTS: u32 = 3;
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-/// A question that must wait longer is not asked again.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The API may ask to wait; more than this is not believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// Numbers of seconds above this are times since 1970.
@@ -108,45 +103,31 @@ impl HeliconeApi {
     }
 
     /// What Helicone knows of the call `request_id`, with its bodies: `GET /v1/request/{id}?includeBody=true`, which looks
-    /// back 90 days. `None` when it does not know it. Tried again, with jitter, as long as the API does not ask to wait
-    /// longer than half a minute.
+    /// back 90 days. `None` when it does not know it. One attempt, at once.
     ///
     /// # Errors
-    /// [`HeliconeApiError`]
+    /// [`HeliconeApiError`]: `Limit` when this program's share of the API's limit is used up for the moment, `Transient` when
+    /// trying again may help.
     pub async fn get_request(&self, request_id: &str) -> Result<Option<KnownRequest>, HeliconeApiError> {
-        let mut attempt = 1;
-        loop {
-            let request = match self.request(Method::GET, &["v1", "request", request_id], "includeBody=true") {
-                Err(HeliconeApiError::UnknownRequest) => return Ok(None),
-                request => request?,
-            };
-            self.by_id.until_ready().await;
-            let answer = match self.send(request).await {
-                Ok(response) => read(response).await,
-                Err(error) => Err(error),
-            };
-            match answer {
-                Ok(answer) => {
-                    let answer: Answer = serde_json::from_slice(&answer).map_err(|error| {
-                        HeliconeApiError::Final(format!(
-                            "Helicone's API answered with something else than a request, at line {}, column {}",
-                            error.line(),
-                            error.column()
-                        ))
-                    })?;
-                    return Ok(answer.data);
-                }
-                Err(HeliconeApiError::UnknownRequest) => return Ok(None),
-                Err(HeliconeApiError::Transient { retry_after, .. })
-                    if attempt < MAX_ATTEMPTS && retry_after.is_none_or(|wait| wait <= LONGEST_WAIT) =>
-                {
-                    let backoff = (FIRST_BACKOFF * 2_u32.pow(attempt)).mul_f64(rand::random());
-                    tokio::time::sleep(retry_after.unwrap_or_default() + backoff).await;
-                    attempt += 1;
-                }
-                Err(error) => return Err(error),
-            }
+        if self.by_id.check().is_err() {
+            return Err(HeliconeApiError::Limit);
         }
+        let answer = match self.request(Method::GET, &["v1", "request", request_id], "includeBody=true") {
+            Ok(request) => self.send(request).await,
+            Err(error) => Err(error),
+        };
+        let answer = match answer {
+            Err(HeliconeApiError::UnknownRequest) => return Ok(None),
+            answer => read(answer?).await?,
+        };
+        let answer: Answer = serde_json::from_slice(&answer).map_err(|error| {
+            HeliconeApiError::Final(format!(
+                "Helicone's API answered with something else than a request, at line {}, column {}",
+                error.line(),
+                error.column()
+            ))
+        })?;
+        Ok(answer.data)
     }
 
     fn request(&self, method: Method, path: &[&str], query: &str) -> Result<RequestBuilder, HeliconeApiError> {

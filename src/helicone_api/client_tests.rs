@@ -108,10 +108,11 @@ fn a_reset_can_be_a_time() {
 }
 
 #[tokio::test]
-async fn bodies_come_raw_and_after_a_moment_of_trouble() {
+async fn bodies_come_raw_and_trouble_is_told_from_the_end() {
     let found =
         r#"{"data":{"request_id":"x","request_body":{"a":"\ud800"},"response_body":null,"cost":1},"error":null}"#;
     let (api, client) = api(&[(503, &[], ""), (200, &[], found)]).await;
+    assert!(matches!(client.get_request("x").await, Err(HeliconeApiError::Transient { .. })));
     let request = client.get_request("x").await.expect("answers").expect("is known");
     assert_eq!(request.request_body.expect("a body").get(), r#"{"a":"\ud800"}"#);
     assert!(request.response_body.is_none());
@@ -129,7 +130,6 @@ async fn an_unknown_request_is_none_and_nonsense_an_error() {
     let (_api, client) = api(&[(200, &[], "<html>secret</html>")]).await;
     let error = client.get_request("x").await.expect_err("is no JSON").to_string();
     assert!(error.contains("line 1") && !error.contains("secret"), "{error}");
-    // Waiting for so long is not this program's way.
     let (api, client) = api_busy().await;
     assert!(matches!(client.get_request("x").await, Err(HeliconeApiError::Transient { .. })));
     assert_eq!(api.asked.lock().expect("lock").len(), 1);

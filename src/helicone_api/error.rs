@@ -13,6 +13,9 @@ pub enum HeliconeApiError {
         /// The API asked to wait this long.
         retry_after: Option<Duration>,
     },
+    /// More would go beyond the API's limit.
+    #[error("this program's share of the limit of Helicone's API is used up for the moment")]
+    Limit,
     /// The key is not taken.
     #[error(
         "Helicone's API answered {status}: the API key is wrong or may not do this; create one in its dashboard (Settings → API Keys)"

@@ -24,7 +24,7 @@ pub use roles::{Role, Roles};
 use crate::{
     admin,
     alert::AlertMetrics,
-    consumer::{Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement, RetryConsumer},
+    consumer::{ByIdApi, Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement, RetryConsumer},
     contents::{
         ContentsMetrics, Inspector, alert_rules,
         scores::{ScoreMetrics, ScoreSender},
@@ -195,6 +195,7 @@ impl Service {
             client: database.client().clone(),
             timeout: database.timeout(),
             fetcher: Arc::new(fetcher),
+            by_id: ByIdApi::new(&settings.sources, registry)?,
             clock: clock.clone(),
             inserted: inserted.clone(),
             inspector: Inspector::new(

@@ -8,17 +8,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Deferral, defer, waiting::Waiting};
+use super::{Deferral, waiting::Waiting};
 use crate::{
     consumer::{
         ConsumerError, ConsumerParts, Draft, RETRY_GROUP, backoff,
         batching::{Batching, Finished, InFlight, sleep_until, sooner},
+        bodies::settle,
         decide::{Decoded, decode},
         offsets::OffsetTracker,
     },
     domain::{PresignedUrl, UtcMillis},
     event_log::{LogEvent, Offset, Partition, ReadLimits, Record, Subscription, Topic},
-    fetch::{FetchStatus, Fetched, Wanted},
+    fetch::{FetchStatus, Wanted},
 };
 
 const READ_LIMITS: ReadLimits = ReadLimits { max_records: 500, max_bytes: 4 * 1024 * 1024 };
@@ -246,16 +247,13 @@ impl RetryConsumer {
 
 async fn attempt(parts: Arc<ConsumerParts>, turn: Turn) -> (Option<Finished>, InFlight) {
     let Turn { message, deferral, draft, url } = turn;
-    let judgement = &parts.judgement;
     let wanted = Wanted { source: draft.source(), url: &url, received_at: draft.received_at() };
     let webhook = deferral.webhook.clone();
-    let (row, object) = match parts.fetcher.fetch_again(wanted).await {
-        Fetched::Object(object) => (draft.finish(FetchStatus::Fetched, Some(&object), judgement), Some(object)),
-        Fetched::Never(status) => (draft.finish(status, None, judgement), None),
-        Fetched::NotNow { retry_after } => match defer(&parts, wanted, deferral, retry_after).await {
-            FetchStatus::Pending => return (None, message),
-            status => (draft.finish(status, None, judgement), None),
-        },
-    };
+    let fetched = parts.fetcher.fetch_again(wanted).await;
+    let (status, object) = settle(&parts, &draft, &url, fetched, deferral).await;
+    if status == FetchStatus::Pending {
+        return (None, message);
+    }
+    let row = draft.finish(status, object.as_deref(), &parts.judgement);
     (Some(Finished::new(&parts, row, &webhook, object).await), message)
 }
