@@ -16,7 +16,7 @@ use crate::{
     domain::{Clock, UtcMillis},
     fetch::{FetchStatus, Object},
     helicone_api::ScoreValue,
-    settings::{ContentsSettings, ContentsStore, SourceSettings},
+    settings::{ContentsSettings, ContentsStore, PolicyAction, SourceSettings},
     store::{ContentRow, InspectionRow, RequestRow, ScoreRow},
 };
 
@@ -76,6 +76,12 @@ impl Inspector {
         if !is_storing && !is_detecting && policies.is_empty() {
             return Ok(None);
         }
+        let scored_sources: HashSet<String> =
+            super::scores::sources_with_keys(sources).map(|source| source.name.to_string()).collect();
+        let scoring = settings.policies.iter().find(|policy| policy.action == PolicyAction::Score);
+        if let Some(policy) = scoring.filter(|_| scored_sources.is_empty()) {
+            return Err(ContentsError::NoApiKey(policy.name.clone()));
+        }
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Some(Arc::new(Self {
             store: settings.store,
@@ -89,7 +95,7 @@ impl Inspector {
             redact: if is_storing { settings.redact.clone() } else { Vec::new() },
             is_detecting,
             policies,
-            scored_sources: super::scores::sources_with_keys(sources).map(|source| source.name.to_string()).collect(),
+            scored_sources,
             places: Semaphore::new(processors),
             waiting_text_kib: Arc::new(Semaphore::new(WAITING_TEXT_KIB)),
             clock,

@@ -3,7 +3,7 @@ use prometheus::Registry;
 use super::*;
 use crate::{
     domain::{Secret, SourceName, SystemClock},
-    settings::{PolicyAction, PolicySettings},
+    settings::PolicySettings,
 };
 
 fn row(fetch_status: &str) -> RequestRow {
@@ -56,11 +56,15 @@ fn score_policy() -> PolicySettings {
     }
 }
 
-fn inspector(settings: &ContentsSettings) -> Option<Arc<Inspector>> {
+fn try_inspector(settings: &ContentsSettings, key: Option<&str>) -> Result<Option<Arc<Inspector>>, ContentsError> {
     let mut source = SourceSettings::new(SourceName::default(), vec![Secret::new("s")]);
-    source.helicone_api_key = Some(Secret::new("k"));
+    source.helicone_api_key = key.map(Secret::new);
     let metrics = ContentsMetrics::new(&Registry::new()).expect("metrics");
-    Inspector::new(settings, &[source], Arc::new(SystemClock), metrics).expect("valid settings")
+    Inspector::new(settings, &[source], Arc::new(SystemClock), metrics)
+}
+
+fn inspector(settings: &ContentsSettings) -> Option<Arc<Inspector>> {
+    try_inspector(settings, Some("k")).expect("valid settings")
 }
 
 async fn inspect(settings: &ContentsSettings, row: &RequestRow, webhook: &str) -> Inspected {
@@ -74,6 +78,13 @@ const WEBHOOK: &str =
 #[test]
 fn off_is_nothing_at_all() {
     assert!(inspector(&settings(ContentsStore::Off)).is_none());
+}
+
+/// The process that queues scores need not be the one that sends them.
+#[test]
+fn scores_that_no_source_can_have_are_a_mistake() {
+    let settings = ContentsSettings { policies: vec![score_policy()], ..settings(ContentsStore::Off) };
+    assert!(matches!(try_inspector(&settings, None), Err(ContentsError::NoApiKey(policy)) if policy == "clean"));
 }
 
 #[tokio::test]

@@ -92,10 +92,10 @@ impl Work for Accounts {
         });
         let scores = self.scores.clone();
         let (until, scoring) = (stop_alerter.clone(), term.clone());
-        // Ends with the term and is not waited for as a sign of life: scores are the least of what is done here.
         let mut scores = tokio::spawn(async move {
-            if let Some(scores) = scores {
-                scores.run(until, scoring).await;
+            match scores {
+                Some(scores) => scores.run(until, scoring).await,
+                None => until.cancelled().await,
             }
         });
         let why = tokio::select! {
@@ -104,6 +104,7 @@ impl Work for Accounts {
             () = term.lost() => Why::Deposed,
             result = &mut rollups => if term.is_lost() { Why::Deposed } else { Why::Died("rollups", result) },
             result = &mut alerter => Why::Died("alerter", result),
+            result = &mut scores => if term.is_lost() { Why::Deposed } else { Why::Died("scores", result) },
         };
         match &why {
             Why::Stop => stop_rollups.cancel(),

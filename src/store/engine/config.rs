@@ -45,7 +45,7 @@ pub struct Credentials {
     pub reader_user: String,
     /// The reader's password.
     pub reader_password: String,
-    /// Password of the user who may read contents. Installations before version 0.2 have none.
+    /// Password of the user who may read contents; empty until an engine that knows of contents has started.
     #[serde(default)]
     pub contents_reader_password: String,
 }
@@ -122,11 +122,15 @@ impl EngineFiles {
         Ok(credentials)
     }
 
-    /// Reads the passwords, or makes them.
-    pub(super) fn credentials(&self) -> Result<Credentials, EngineError> {
+    /// The passwords that an engine was started with.
+    pub(super) fn known_credentials(&self) -> Option<Credentials> {
+        serde_json::from_str(&fs::read_to_string(self.root.join("credentials.json")).ok()?).ok()
+    }
+
+    /// Reads the passwords, or makes those that are missing.
+    fn credentials(&self) -> Result<Credentials, EngineError> {
         let path = self.root.join("credentials.json");
-        let known = fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str::<Credentials>(&text).ok());
-        let credentials = match known {
+        let credentials = match self.known_credentials() {
             Some(credentials) if !credentials.contents_reader_password.is_empty() => return Ok(credentials),
             Some(credentials) => Credentials { contents_reader_password: random_password()?, ..credentials },
             None => Credentials {
@@ -282,4 +286,45 @@ fn users_xml(credentials: &Credentials, database: &str, max_memory_bytes: u64) -
 </clickhouse>
 "
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_installation_gets_the_missing_password_and_keeps_the_others() {
+        let directory = tempfile::TempDir::new().expect("a directory");
+        let files = EngineFiles::new(directory.path());
+        fs::create_dir_all(files.store()).expect("directories");
+        let old = r#"{"service_password":"s","reader_user":"reader","reader_password":"r"}"#;
+        fs::write(files.root.join("credentials.json"), old).expect("a file");
+        assert_eq!(files.known_credentials().expect("readable").contents_reader_password, "");
+        let credentials = files.write("heliometer", 1 << 30).expect("writes");
+        assert_eq!((credentials.service_password.as_str(), credentials.reader_password.as_str()), ("s", "r"));
+        assert_eq!(credentials.contents_reader_password.len(), 48);
+        let again = files.write("heliometer", 1 << 30).expect("writes");
+        assert_eq!(again.contents_reader_password, credentials.contents_reader_password);
+    }
+
+    #[test]
+    fn only_the_reader_is_kept_from_contents() {
+        let credentials = Credentials {
+            service_password: "s".to_owned(),
+            reader_user: READER_USER.to_owned(),
+            reader_password: "r".to_owned(),
+            contents_reader_password: "c".to_owned(),
+        };
+        let users = users_xml(&credentials, "d", 1 << 30);
+        let of = |user: &str| {
+            let begin = users.find(&format!("<{user}>")).and_then(|at| users.get(at..)).expect("the user");
+            // The profile `reader` has the name of a user.
+            begin.split_once("<grants>").expect("grants").1.split_once("</grants>").expect("an end").0.to_owned()
+        };
+        assert!(of("contents_reader").contains("GRANT SELECT ON d.*") && !of("contents_reader").contains("REVOKE"));
+        let reader = users.split_once("<reader>\n      <password").expect("the reader").1;
+        for table in CONTENT_TABLES {
+            assert!(reader.contains(&format!("<query>REVOKE SELECT ON d.{table}</query>")), "{users}");
+        }
+    }
 }
