@@ -26,8 +26,7 @@ use crate::{
 
 /// Rows in memory at once.
 const PAGE: usize = 20_000;
-/// Rows are looked through in pieces of this length, so that no query has to sort a year.
-const STEP: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Which calls: `from` ≤ time of the call < `to`.
 #[derive(Clone, Copy, Debug)]
@@ -75,9 +74,9 @@ pub async fn reprice(
     mut progress: impl FnMut(Progress),
 ) -> Result<Drift, RepricingError> {
     let (mut drift, mut done) = (Drift::default(), Progress::default());
-    let mut from = range.from;
-    while from < range.to {
-        let to = from.plus(STEP).min(range.to);
+    // Day by day, so that no query has to sort a year.
+    for day in days(client, timeout, range).await? {
+        let (from, to) = (day.max(range.from), day.plus(DAY).min(range.to));
         let mut after = Place::default();
         loop {
             let rows = page(client, timeout, Range { from, to }, &after).await?;
@@ -102,9 +101,22 @@ pub async fn reprice(
                 break;
             }
         }
-        from = to;
     }
     Ok(drift)
+}
+
+/// The starts of the UTC days that have calls.
+async fn days(client: &Client, timeout: Duration, range: Range) -> Result<Vec<UtcMillis>, RepricingError> {
+    let query = client
+        .query(
+            "SELECT toInt64(toUnixTimestamp(toStartOfDay(event_time, 'UTC'))) AS day FROM request_rows \
+             WHERE event_time >= fromUnixTimestamp64Milli(?) AND event_time < fromUnixTimestamp64Milli(?) \
+             GROUP BY day ORDER BY day",
+        )
+        .bind(range.from.0)
+        .bind(range.to.0);
+    let days = bounded(timeout, "looking for days with calls", query.fetch_all::<i64>()).await?;
+    Ok(days.into_iter().map(UtcMillis::from_seconds).collect())
 }
 
 /// The end of a page, in the order of the table's sorting key.
