@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::usage::{ServiceTier, Usage};
 
 /// A book with one model `m` of one provider `P`.
 fn rates(lines: &str) -> Vec<Entry> {
@@ -10,12 +11,12 @@ fn rates(lines: &str) -> Vec<Entry> {
     load::read_book(&text, "test.toml").expect("book")
 }
 
-fn usage(json: &str) -> Quantities {
+fn usage(json: &str) -> Usage {
     serde_json::from_str(json).expect(json)
 }
 
-fn total(entries: &[Entry], quantities: &Quantities) -> Result<String, (UnpricedReason, Option<Component>)> {
-    calculate::calculate(entries[0].rates(), quantities).map(|calculation| calculation.total.to_string())
+fn total(entries: &[Entry], used: &Usage) -> Result<String, (UnpricedReason, Option<Component>)> {
+    calculate::calculate(entries[0].rates(), used).map(|calculation| calculation.total.to_string())
 }
 
 const EVERYTHING: &str = r#"
@@ -176,8 +177,7 @@ fn a_sum_is_rounded_once_and_half_to_even() {
         ("input = \"0.000000000001\"\noutput = \"0\"", 500_000, 0, "0.000000000000"),
         ("input = \"0.000000000001\"\noutput = \"0\"", 500_001, 0, "0.000000000001"),
     ] {
-        let used =
-            Quantities { prompt_tokens: Some(prompt), completion_tokens: Some(completion), ..Quantities::default() };
+        let used = Usage { prompt_tokens: Some(prompt), completion_tokens: Some(completion), ..Usage::default() };
         assert_eq!(total(&rates(lines), &used), Ok(expected.to_owned()), "{lines} {prompt} {completion}");
     }
 }
@@ -205,13 +205,13 @@ fn a_long_prompt_changes_the_price_of_the_whole_call() {
         (1000, 0, 0, "batch", Ok("0.000505000000")),
         (1, 1, 0, "batch", Err((UnpricedReason::NoPriceForComponent, Some(Component::CachedInput)))),
     ] {
-        let used = Quantities {
+        let used = Usage {
             prompt_tokens: Some(prompt),
             cached_tokens: Some(cached),
             cache_write_tokens: Some(written),
             completion_tokens: Some(1),
-            service_tier: ServiceTier::parse(tier),
-            ..Quantities::default()
+            service_tier: ServiceTier::labelled(tier),
+            ..Usage::default()
         };
         assert_eq!(total(&tiered, &used), expected.map(str::to_owned), "{prompt} {cached} {written} {tier}");
     }
@@ -227,7 +227,7 @@ proptest! {
         tier in 0_usize..5,
     ) {
         let everything = rates(EVERYTHING);
-        let quantities = |counts: [Option<u64>; 13]| Quantities {
+        let used = |counts: [Option<u64>; 13]| Usage {
             prompt_tokens: counts[0],
             prompt_audio_tokens: counts[1],
             prompt_image_tokens: counts[2],
@@ -241,14 +241,15 @@ proptest! {
             completion_image_tokens: counts[10],
             generated_images: counts[11],
             web_search_requests: counts[12],
-            service_tier: ServiceTier::parse(["", "flex", "priority", "batch", "other"][tier]),
+            cost_usd: None,
+            service_tier: [None, Some(ServiceTier::Flex), Some(ServiceTier::Priority), Some(ServiceTier::Batch), Some(ServiceTier::Other)][tier],
         };
-        let before = calculate::calculate(everything[0].rates(), &quantities(counts));
+        let before = calculate::calculate(everything[0].rates(), &used(counts));
         let mut larger = counts;
         // Wholes and pieces; of a part, more makes less of the rest.
         let whole = [0, 3, 5, 7, 11, 12][more % 6];
         larger[whole] = Some(counts[whole].unwrap_or(0).saturating_add(by));
-        let after = calculate::calculate(everything[0].rates(), &quantities(larger));
+        let after = calculate::calculate(everything[0].rates(), &used(larger));
         if let Ok(before) = &before {
             prop_assert!(before.total >= crate::domain::UsdAmount::ZERO);
         }
@@ -263,7 +264,7 @@ proptest! {
         let plain = rates("input = \"0.15\"\noutput = \"0.6\"");
         let amount = |prompt, completion| {
             let used =
-                Quantities { prompt_tokens: Some(prompt), completion_tokens: Some(completion), ..Quantities::default() };
+                Usage { prompt_tokens: Some(prompt), completion_tokens: Some(completion), ..Usage::default() };
             calculate::calculate(plain[0].rates(), &used).map(|calculation| calculation.total.pico_usd())
         };
         let (once, often) = (amount(prompt, completion), amount(prompt * factor, completion * factor));

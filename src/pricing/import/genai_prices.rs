@@ -10,7 +10,7 @@ use super::{
     collect::{Collector, Prices, ServiceTierPrices, entry, has_price, number},
     providers::PROVIDERS,
 };
-use crate::pricing::{Component, ServiceTier, text::EntryText};
+use crate::pricing::{Component, rates::PRICED_TIERS, text::EntryText};
 
 #[derive(Deserialize)]
 struct Provider<'a> {
@@ -191,7 +191,7 @@ fn service_tiers(variants: &[Variant<'_>]) -> Result<(BTreeMap<String, ServiceTi
             (Some(("service_tier" | "processing", word)), None) => word,
             _ => "",
         };
-        let tier = ServiceTier::PRICED.into_iter().find(|tier| tier.as_str() == word);
+        let tier = PRICED_TIERS.into_iter().find(|tier| tier.as_str() == word);
         let Some(tier) = tier.filter(|_| variant.constraint.is_none()) else {
             left_out += usize::from(!variant.prices.is_empty());
             continue;
