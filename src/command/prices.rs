@@ -38,7 +38,7 @@ enum PricesCommand {
     /// Make a book file of a price list of LiteLLM or genai-prices, saying what had to be left out.
     Import(ImportArgs),
     /// Show, line by line, what a call costs by the book, or why the book does not tell.
-    Explain(ExplainArgs),
+    Explain(Box<ExplainArgs>),
 }
 
 #[derive(Debug, clap::Args)]

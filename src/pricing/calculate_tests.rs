@@ -49,118 +49,116 @@ fn every_part_is_charged_once() {
     assert_eq!(total(&everything, &used), Ok("0.122771500000".to_owned()));
 }
 
+const PLAIN: &str = "input = \"1\"\noutput = \"2\"";
+const EMBEDDING: &str = "input = \"1\"";
+const SONAR: &str = "input = \"1\"\noutput = \"2\"\nper_request = \"unknown\"";
+
+/// What is told, the prices, the usage, and the sum or why there is none.
+type Row = (&'static str, &'static str, &'static str, Result<&'static str, (UnpricedReason, Option<Component>)>);
+
+const ROWS: &[Row] = &[
+    ("nothing", PLAIN, "{}", Err((UnpricedReason::NoUsage, None))),
+    ("all zero", PLAIN, r#"{"prompt_tokens":0,"completion_tokens":0}"#, Err((UnpricedReason::NoUsage, None))),
+    ("only input", PLAIN, r#"{"prompt_tokens":1}"#, Err((UnpricedReason::NoUsage, Some(Component::Output)))),
+    ("only output", PLAIN, r#"{"completion_tokens":1}"#, Err((UnpricedReason::NoUsage, Some(Component::Input)))),
+    ("no output to pay for", EMBEDDING, r#"{"prompt_tokens":1}"#, Ok("0.000001000000")),
+    (
+        "output without a price",
+        EMBEDDING,
+        r#"{"prompt_tokens":1,"completion_tokens":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::Output))),
+    ),
+    (
+        "cached",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"cached_tokens":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::CachedInput))),
+    ),
+    ("cached, none", PLAIN, r#"{"prompt_tokens":1,"completion_tokens":1,"cached_tokens":0}"#, Ok("0.000003000000")),
+    (
+        "cache write",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"cache_write_tokens":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::CacheWrite))),
+    ),
+    (
+        "for an hour",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"cache_write_tokens":1,"cache_write_1h_tokens":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::CacheWrite1h))),
+    ),
+    (
+        "audio",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"prompt_audio_tokens":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::InputAudio))),
+    ),
+    (
+        "images",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"generated_images":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::Image))),
+    ),
+    (
+        "searches",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"web_search_requests":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::WebSearch))),
+    ),
+    (
+        "reasoning is output",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":5,"reasoning_tokens":4}"#,
+        Ok("0.000011000000"),
+    ),
+    (
+        "more audio than input",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"prompt_audio_tokens":2}"#,
+        Err((UnpricedReason::InconsistentUsage, Some(Component::Input))),
+    ),
+    (
+        "another tier",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"service_tier":"priority"}"#,
+        Err((UnpricedReason::NoPriceForServiceTier, None)),
+    ),
+    (
+        "an unknown tier",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"service_tier":"scale"}"#,
+        Err((UnpricedReason::NoPriceForServiceTier, None)),
+    ),
+    (
+        "the usual tier",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"service_tier":"default"}"#,
+        Ok("0.000003000000"),
+    ),
+    (
+        "an unknown fee",
+        SONAR,
+        r#"{"prompt_tokens":1,"completion_tokens":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::Request))),
+    ),
+    (
+        "more than a column holds",
+        PLAIN,
+        r#"{"prompt_tokens":1000000000000,"completion_tokens":1}"#,
+        Err((UnpricedReason::OutOfRange, None)),
+    ),
+    (
+        "the largest that it holds",
+        PLAIN,
+        r#"{"prompt_tokens":999999999999,"completion_tokens":0}"#,
+        Ok("999999.999999000000"),
+    ),
+];
+
 #[test]
 fn what_would_be_a_guess_is_refused() {
-    use Component::{CacheWrite, CacheWrite1h, CachedInput, Image, Input, InputAudio, Output, Request, WebSearch};
-    use UnpricedReason::{InconsistentUsage, NoPriceForComponent, NoPriceForServiceTier, NoUsage, OutOfRange};
-
-    let plain = rates("input = \"1\"\noutput = \"2\"");
-    let embedding = rates("input = \"1\"");
-    let sonar = rates("input = \"1\"\noutput = \"2\"\nper_request = \"unknown\"");
-    for (what, entries, json, expected) in [
-        ("nothing", &plain, r#"{}"#, Err((NoUsage, None))),
-        ("all zero", &plain, r#"{"prompt_tokens":0,"completion_tokens":0}"#, Err((NoUsage, None))),
-        ("only input", &plain, r#"{"prompt_tokens":1}"#, Err((NoUsage, Some(Output)))),
-        ("only output", &plain, r#"{"completion_tokens":1}"#, Err((NoUsage, Some(Input)))),
-        ("no output to pay for", &embedding, r#"{"prompt_tokens":1}"#, Ok("0.000001000000")),
-        (
-            "output without a price",
-            &embedding,
-            r#"{"prompt_tokens":1,"completion_tokens":1}"#,
-            Err((NoPriceForComponent, Some(Output))),
-        ),
-        (
-            "cached",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"cached_tokens":1}"#,
-            Err((NoPriceForComponent, Some(CachedInput))),
-        ),
-        (
-            "cached, none",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"cached_tokens":0}"#,
-            Ok("0.000003000000"),
-        ),
-        (
-            "cache write",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"cache_write_tokens":1}"#,
-            Err((NoPriceForComponent, Some(CacheWrite))),
-        ),
-        (
-            "for an hour",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"cache_write_tokens":1,"cache_write_1h_tokens":1}"#,
-            Err((NoPriceForComponent, Some(CacheWrite1h))),
-        ),
-        (
-            "audio",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"prompt_audio_tokens":1}"#,
-            Err((NoPriceForComponent, Some(InputAudio))),
-        ),
-        (
-            "images",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"generated_images":1}"#,
-            Err((NoPriceForComponent, Some(Image))),
-        ),
-        (
-            "searches",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"web_search_requests":1}"#,
-            Err((NoPriceForComponent, Some(WebSearch))),
-        ),
-        (
-            "reasoning is output",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":5,"reasoning_tokens":4}"#,
-            Ok("0.000011000000"),
-        ),
-        (
-            "more audio than input",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"prompt_audio_tokens":2}"#,
-            Err((InconsistentUsage, Some(Input))),
-        ),
-        (
-            "another tier",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"service_tier":"priority"}"#,
-            Err((NoPriceForServiceTier, None)),
-        ),
-        (
-            "an unknown tier",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"service_tier":"scale"}"#,
-            Err((NoPriceForServiceTier, None)),
-        ),
-        (
-            "the usual tier",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"service_tier":"default"}"#,
-            Ok("0.000003000000"),
-        ),
-        (
-            "an unknown fee",
-            &sonar,
-            r#"{"prompt_tokens":1,"completion_tokens":1}"#,
-            Err((NoPriceForComponent, Some(Request))),
-        ),
-        (
-            "more than a column holds",
-            &plain,
-            r#"{"prompt_tokens":1000000000000,"completion_tokens":1}"#,
-            Err((OutOfRange, None)),
-        ),
-        (
-            "the largest that it holds",
-            &plain,
-            r#"{"prompt_tokens":999999999999,"completion_tokens":0}"#,
-            Ok("999999.999999000000"),
-        ),
-    ] {
-        assert_eq!(total(entries, &usage(json)), expected.map(str::to_owned), "{what}");
+    for (what, prices, json, expected) in ROWS {
+        assert_eq!(total(&rates(prices), &usage(json)), expected.map(str::to_owned), "{what}");
     }
 }
 

@@ -96,7 +96,8 @@ fn credible_gateway_amount(call: &Call<'_>) -> Option<UsdAmount> {
     let counts = [metadata.prompt_tokens, metadata.completion_tokens, metadata.total_tokens];
     let all_zero = counts.iter().any(Option::is_some) && counts.iter().flatten().all(|count| *count == 0);
     let response_tells = call.usage.is_some_and(|usage| !usage.is_nothing());
-    (!metadata.has_negative_tokens() && !(all_zero && response_tells)).then_some(amount)
+    let contradicts_itself = metadata.has_negative_tokens() || (all_zero && response_tells);
+    (!contradicts_itself).then_some(amount)
 }
 
 /// The response's own counts, or else the gateway's where they are all that matters.

@@ -102,7 +102,7 @@ pub(super) fn has_price(prices: &Prices) -> bool {
 /// unpriced, and not guessed. `Err` when that is input or output.
 pub(super) fn entry(
     mut base: Prices,
-    tiers: BTreeMap<u64, Prices>,
+    tiers: &BTreeMap<u64, Prices>,
     service_tiers: BTreeMap<String, ServiceTierPrices>,
 ) -> Result<(EntryText, usize), LeftOut> {
     let mut parts_left_out = 0;
@@ -119,7 +119,7 @@ pub(super) fn entry(
     for (component, price) in &base {
         *entry.price_mut(*component) = Some(price.clone());
     }
-    entry.tiers = tier_texts(&tiers);
+    entry.tiers = tier_texts(tiers);
     for (name, ServiceTierPrices { base: prices, tiers: columns }) in service_tiers {
         let is_whole = |column: &Prices| prices.keys().all(|component| column.contains_key(component));
         let is_usable = columns.as_ref().map_or(tiers.is_empty(), |columns| columns.values().all(is_whole));

@@ -165,7 +165,7 @@ fn dated_entries(conditionals: &[Conditional<'_>], variants: &[Variant<'_>]) -> 
             return Err(LeftOut::NoPrice);
         }
         let (service_tiers, variants_left_out) = service_tiers(variants)?;
-        let (mut entry, parts) = entry(base, tiers, service_tiers)?;
+        let (mut entry, parts) = entry(base, &tiers, service_tiers)?;
         parts_left_out += parts + variants_left_out;
         entry.from.clone_from(&from);
         entry.hours = hours.into_iter().collect();

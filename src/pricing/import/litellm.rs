@@ -155,7 +155,7 @@ fn prices(model: &Model<'_>) -> Result<(EntryText, usize), LeftOut> {
     if video.is_some() && video.as_ref() != base.get(&Component::Input) {
         return Err(LeftOut::OtherUnits);
     }
-    entry(base, tiers, service_tiers)
+    entry(base, &tiers, service_tiers)
 }
 
 /// The price of a search where it does not depend on the size of the context, which no usage tells.

@@ -80,7 +80,7 @@ mod tests {
                     assert!(matches!(engines[..], [engine] if engine.starts_with("Replicated")), "{rewritten}");
                 }
                 ["CREATE", "OR", "REPLACE", "VIEW"] | ["ALTER", "TABLE"] => {
-                    assert!(!rewritten.contains("ENGINE"), "{rewritten}")
+                    assert!(!rewritten.contains("ENGINE"), "{rewritten}");
                 }
                 _ => panic!("ON CLUSTER is in the wrong place: {first}"),
             }

@@ -14,7 +14,7 @@ pub(super) const CASES: &[Case] = &[
         name: "cached prompt, reasoning, flex",
         model: "o4-mini-2025-04-16",
         body: r#"{"id":"chatcmpl-1","object":"chat.completion","created":1760000000,"model":"o4-mini-2025-04-16","choices":[{"index":0,"message":{"role":"assistant","content":"42"},"finish_reason":"stop"}],"usage":{"prompt_tokens":2306,"completion_tokens":1408,"total_tokens":3714,"prompt_tokens_details":{"cached_tokens":1920,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":1216,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}},"service_tier":"flex"}"#,
-        how: "2306-1920=386; 1216 of 1408",
+        how: "2306-1920=386; 1216 of 1408; 386 × 0.55 + 1920 × 0.1375 + 1408 × 2.2 = 212.3 + 264 + 3097.6 = 3573.9 millionths",
         usage: Some(Usage {
             cached_tokens: Some(1920),
             reasoning_tokens: Some(1216),
@@ -24,7 +24,7 @@ pub(super) const CASES: &[Case] = &[
             ..tokens(386, 1408)
         }),
         created_at: Some(1_760_000_000_000),
-        unpriced: Some(UnpricedReason::NoPriceForServiceTier),
+        cost: Some("0.003573900000"),
         ..BASE
     },
     Case {
@@ -158,6 +158,7 @@ pub(super) const CASES: &[Case] = &[
         name: "responses: plain, priority",
         model: "gpt-4.1-mini-2025-04-14",
         body: r#"{"id":"resp_2","object":"response","created_at":1760000011.0,"status":"completed","model":"gpt-4.1-mini-2025-04-14","output":[],"service_tier":"priority","metadata":{},"usage":{"input_tokens":36,"input_tokens_details":{"cached_tokens":0},"output_tokens":87,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":123}}"#,
+        how: "36 × 0.7 + 87 × 2.8 = 25.2 + 243.6 = 268.8 millionths",
         usage: Some(Usage {
             cached_tokens: Some(0),
             reasoning_tokens: Some(0),
@@ -165,14 +166,14 @@ pub(super) const CASES: &[Case] = &[
             ..tokens(36, 87)
         }),
         created_at: Some(1_760_000_011_000),
-        unpriced: Some(UnpricedReason::NoPriceForServiceTier),
+        cost: Some("0.000268800000"),
         ..BASE
     },
     Case {
         name: "responses: stream, as Helicone merges it",
         model: "gpt-5-mini-2025-08-07",
         body: r#"{"type":"response.completed","sequence_number":9,"response":{"id":"resp_3","object":"response","created_at":1760000012,"status":"completed","error":null,"service_tier":"flex","usage":{"input_tokens":75,"input_tokens_details":{"cached_tokens":25},"output_tokens":1186,"output_tokens_details":{"reasoning_tokens":1024},"total_tokens":1261}},"streamed_data":[{"type":"response.created","response":{"id":"resp_3","created_at":1760000012,"service_tier":"auto","usage":null}}]}"#,
-        how: "75-25=50",
+        how: "75-25=50; 50 × 0.125 + 25 × 0.0125 + 1186 × 1 = 6.25 + 0.3125 + 1186 = 1192.5625 millionths",
         usage: Some(Usage {
             cached_tokens: Some(25),
             reasoning_tokens: Some(1024),
@@ -180,7 +181,7 @@ pub(super) const CASES: &[Case] = &[
             ..tokens(50, 1186)
         }),
         created_at: Some(1_760_000_012_000),
-        unpriced: Some(UnpricedReason::NoPriceForServiceTier),
+        cost: Some("0.001192562500"),
         ..BASE
     },
     Case {
