@@ -9,13 +9,14 @@ use super::CommandError;
 use crate::{
     domain::{Clock, SystemClock, UtcMillis},
     pricing::{
-        Component, Entry, Pattern, PriceBook, PriceColumn, PricingError, Quantities, Unpriced,
+        Component, Entry, Pattern, PriceBook, PriceColumn, PricingError, Unpriced,
         import::ForeignFormat,
         load::{check_book, read_bounded},
         parse_moment,
         write::book_file,
     },
     settings::Settings,
+    usage::{ServiceTier, Usage},
 };
 
 /// The price book: look into it, check files, bring in others' lists, see how a cost comes about.
@@ -37,7 +38,7 @@ enum PricesCommand {
     /// Make a book file of a price list of LiteLLM or genai-prices, saying what had to be left out.
     Import(ImportArgs),
     /// Show, line by line, what a call costs by the book, or why the book does not tell.
-    Explain(ExplainArgs),
+    Explain(Box<ExplainArgs>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -97,8 +98,8 @@ struct ExplainArgs {
     #[arg(long, value_name = "NAME")]
     model: String,
     /// What was used, as JSON: {"prompt_tokens":10,"completion_tokens":5}. Prompt tokens are those beside the cache.
-    #[arg(long, value_name = "JSON", value_parser = quantities)]
-    usage: Quantities,
+    #[arg(long, value_name = "JSON", value_parser = usage)]
+    usage: Usage,
     /// When the call was made: a date or time in UTC [default: now].
     #[arg(long, value_name = "DATE", value_parser = moment)]
     at: Option<UtcMillis>,
@@ -108,7 +109,7 @@ fn moment(text: &str) -> Result<UtcMillis, String> {
     parse_moment(text).ok_or_else(|| "a date such as 2026-11-25, or a time such as 2026-11-25T16:00:00Z".to_owned())
 }
 
-fn quantities(text: &str) -> Result<Quantities, String> {
+fn usage(text: &str) -> Result<Usage, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
@@ -153,9 +154,9 @@ fn list(book: &PriceBook, arguments: &ListArgs, at: UtcMillis, out: &mut impl Wr
         for pattern in entry.models().iter().filter(|one| model.as_ref().is_none_or(|wanted| wanted.overlaps(one))) {
             count += 1;
             let rates = entry.rates();
-            let base = rates.of(crate::pricing::ServiceTier::Standard).map(crate::pricing::TieredPrices::base);
+            let base = rates.of(ServiceTier::Default).map(crate::pricing::TieredPrices::base);
             let price = |component| base.map_or_else(String::new, |base| cell(base, component));
-            let has_more = rates.of(crate::pricing::ServiceTier::Standard).is_some_and(|list| !list.tiers().is_empty())
+            let has_more = rates.of(ServiceTier::Default).is_some_and(|list| !list.tiers().is_empty())
                 || rates.service_tiers().next().is_some();
             writeln!(
                 out,
@@ -249,7 +250,7 @@ fn explain(book: &PriceBook, arguments: &ExplainArgs, at: UtcMillis, out: &mut i
             if !hours.is_empty() {
                 writeln!(out, "hours      {hours} UTC")?;
             }
-            writeln!(out, "tier       {}", usage.service_tier.as_str())?;
+            writeln!(out, "tier       {}", usage.service_tier.unwrap_or(ServiceTier::Default).as_str())?;
             if let Some(above) = priced.calculation.above_prompt_tokens {
                 writeln!(out, "prompt     {} tokens, above {above}: the whole call", usage.all_prompt_tokens())?;
             }
@@ -299,7 +300,7 @@ mod tests {
 
     #[test]
     fn explains_a_calculation_line_by_line() {
-        let usage = quantities(r#"{"prompt_tokens":96,"cached_tokens":1152,"completion_tokens":10}"#).expect("usage");
+        let usage = usage(r#"{"prompt_tokens":96,"cached_tokens":1152,"completion_tokens":10}"#).expect("usage");
         let arguments =
             ExplainArgs { provider: "OPENAI".to_owned(), model: "gpt-4o-2024-08-06".to_owned(), usage, at: None };
         let (code, said) = text(|out| explain(&book(), &arguments, AT, out));
@@ -312,7 +313,7 @@ mod tests {
 
     #[test]
     fn explains_why_there_is_no_price() {
-        let usage = quantities(r#"{"prompt_tokens":1,"completion_tokens":1}"#).expect("usage");
+        let usage = usage(r#"{"prompt_tokens":1,"completion_tokens":1}"#).expect("usage");
         let arguments = ExplainArgs { provider: "OLLAMA".to_owned(), model: "llama3.3".to_owned(), usage, at: None };
         let (code, said) = text(|out| explain(&book(), &arguments, AT, out));
         assert_eq!(code, 1);
@@ -321,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_misspelt_count_is_not_taken_for_zero() {
-        let error = quantities(r#"{"prompt_token":1}"#).expect_err("unknown");
+        let error = usage(r#"{"prompt_token":1}"#).expect_err("unknown");
         assert!(error.contains("prompt_token"), "{error}");
     }
 

@@ -18,10 +18,13 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Calculation, Entry, Pattern, PricingError, Quantities, UnpricedReason, calculate,
+    Calculation, Entry, Pattern, PricingError, UnpricedReason, calculate,
     pattern::{Specificity, most_specific_first},
 };
-use crate::domain::{UsdAmount, UtcMillis};
+use crate::{
+    domain::{UsdAmount, UtcMillis},
+    usage::Usage,
+};
 
 /// Everything known about prices.
 #[derive(Debug)]
@@ -139,16 +142,10 @@ impl PriceBook {
     ///
     /// # Errors
     /// Why the book does not tell.
-    pub fn price(
-        &self,
-        provider: &str,
-        model: &str,
-        at: UtcMillis,
-        quantities: &Quantities,
-    ) -> Result<Priced<'_>, Unpriced<'_>> {
+    pub fn price(&self, provider: &str, model: &str, at: UtcMillis, usage: &Usage) -> Result<Priced<'_>, Unpriced<'_>> {
         let entry =
             self.find(provider, model, at).map_err(|reason| Unpriced { reason, component: None, entry: None })?;
-        match calculate::calculate(&entry.rates, quantities) {
+        match calculate::calculate(&entry.rates, usage) {
             Ok(calculation) => Ok(Priced { entry, calculation }),
             Err((reason, component)) => Err(Unpriced { reason, component, entry: Some(entry) }),
         }

@@ -3,7 +3,11 @@
 use std::fs;
 
 use super::*;
-use crate::{domain::UtcMillis, settings::PricingSettings};
+use crate::{
+    domain::UtcMillis,
+    settings::PricingSettings,
+    usage::{ServiceTier, Usage},
+};
 
 fn at(text: &str) -> UtcMillis {
     parse_moment(text).expect(text)
@@ -109,7 +113,7 @@ fn the_rules_find_one_entry() {
         let found = book.find(provider, model, at(time)).map(|entry| {
             entry
                 .rates()
-                .of(ServiceTier::Standard)
+                .of(ServiceTier::Default)
                 .and_then(|list| list.base().get(Component::Input))
                 .map(UnitPrice::to_per_million)
         });
@@ -151,7 +155,7 @@ fn overrides_come_from_the_settings_too() {
     };
     let settings = PricingSettings { overrides: vec![entry], ..PricingSettings::default() };
     let book = PriceBook::load(&settings).expect("book");
-    let used = Quantities { prompt_tokens: Some(1_000_000), completion_tokens: Some(5), ..Quantities::default() };
+    let used = Usage { prompt_tokens: Some(1_000_000), completion_tokens: Some(5), ..Usage::default() };
     let priced = book.price("OLLAMA", "llama3.3", at("2026-05-01"), &used).expect("priced");
     assert_eq!(priced.amount().to_string(), "0.100000000000");
 }

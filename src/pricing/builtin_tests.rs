@@ -3,16 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{builtin::BUILTIN, *};
-use crate::domain::UtcMillis;
+use crate::{domain::UtcMillis, usage::ServiceTier};
 
 const NOW: UtcMillis = UtcMillis(1_795_000_000_000);
 
 fn cost(provider: &str, model: &str, at: UtcMillis, usage: &str) -> Result<String, UnpricedReason> {
     let book = PriceBook::builtin().expect("book");
-    let quantities = serde_json::from_str(usage).expect(usage);
-    book.price(provider, model, at, &quantities)
-        .map(|priced| priced.amount().to_string())
-        .map_err(|unpriced| unpriced.reason)
+    let used = serde_json::from_str(usage).expect(usage);
+    book.price(provider, model, at, &used).map(|priced| priced.amount().to_string()).map_err(|unpriced| unpriced.reason)
 }
 
 #[test]
@@ -47,7 +45,7 @@ fn many_providers_and_models_have_prices() {
 fn prices_of_one_entry_fit_each_other() {
     let book = PriceBook::builtin().expect("book");
     for entry in book.entries() {
-        let lists = [ServiceTier::Standard].into_iter().chain(entry.rates().service_tiers());
+        let lists = [ServiceTier::Default].into_iter().chain(entry.rates().service_tiers());
         for list in lists.filter_map(|tier| entry.rates().of(tier)) {
             for column in std::iter::once(list.base()).chain(list.tiers().iter().map(|(_, column)| column)) {
                 let per_thousand = |component: Component| column.get(component).and_then(|price| price.times(1000));

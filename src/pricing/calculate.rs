@@ -1,7 +1,10 @@
 //! Counts times prices, exactly, rounded once.
 
-use super::{Component, PriceColumn, Quantities, Rates, UnitPrice, UnpricedReason};
-use crate::domain::UsdAmount;
+use super::{Component, PriceColumn, Rates, UnitPrice, UnpricedReason};
+use crate::{
+    domain::UsdAmount,
+    usage::{ServiceTier, Usage},
+};
 
 /// One line of a calculation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +39,12 @@ const ATTO_PER_PICO: u128 = 1_000_000;
 /// # Errors
 /// Whatever would be a guess: an unknown count of something that costs money, a count without a price, parts that are
 /// more than their whole.
-pub(super) fn calculate(rates: &Rates, quantities: &Quantities) -> Result<Calculation, Refusal> {
-    let prices = rates.of(quantities.service_tier).ok_or((UnpricedReason::NoPriceForServiceTier, None))?;
-    let (column, above_prompt_tokens) = prices.column(quantities.all_prompt_tokens());
-    if quantities.is_empty() {
+pub(super) fn calculate(rates: &Rates, usage: &Usage) -> Result<Calculation, Refusal> {
+    let prices = rates
+        .of(usage.service_tier.unwrap_or(ServiceTier::Default))
+        .ok_or((UnpricedReason::NoPriceForServiceTier, None))?;
+    let (column, above_prompt_tokens) = prices.column(usage.all_prompt_tokens());
+    if usage.is_nothing() {
         return Err((UnpricedReason::NoUsage, None));
     }
     if column.is_request_unknown() {
@@ -47,7 +52,7 @@ pub(super) fn calculate(rates: &Rates, quantities: &Quantities) -> Result<Calcul
     }
     let mut lines = Vec::with_capacity(4);
     let mut atto_usd: u128 = 0;
-    for (component, count) in counts(column, quantities)? {
+    for (component, count) in counts(column, usage)? {
         if count == 0 {
             continue;
         }
@@ -64,7 +69,7 @@ pub(super) fn calculate(rates: &Rates, quantities: &Quantities) -> Result<Calcul
 }
 
 /// How much of each part was used. Parts are taken out of their wholes, since a whole is charged once.
-fn counts(column: &PriceColumn, quantities: &Quantities) -> Result<[(Component, u64); Component::ALL.len()], Refusal> {
+fn counts(column: &PriceColumn, usage: &Usage) -> Result<[(Component, u64); Component::ALL.len()], Refusal> {
     let known = |count: Option<u64>| count.unwrap_or(0);
     // Unknown is zero only where nothing would be charged: an embedding has no output.
     let whole = |count: Option<u64>, component: Component| match (count, column.get(component)) {
@@ -77,20 +82,19 @@ fn counts(column: &PriceColumn, quantities: &Quantities) -> Result<[(Component, 
             .try_fold(whole, |rest, part| rest.checked_sub(*part))
             .ok_or((UnpricedReason::InconsistentUsage, Some(component)))
     };
-    let q = quantities;
-    let (input_audio, input_image) = (known(q.prompt_audio_tokens), known(q.prompt_image_tokens));
-    let (cached_audio, write_1h) = (known(q.cached_audio_tokens), known(q.cache_write_1h_tokens));
-    let (output_audio, output_image) = (known(q.completion_audio_tokens), known(q.completion_image_tokens));
+    let (input_audio, input_image) = (known(usage.prompt_audio_tokens), known(usage.prompt_image_tokens));
+    let (cached_audio, write_1h) = (known(usage.cached_audio_tokens), known(usage.cache_write_1h_tokens));
+    let (output_audio, output_image) = (known(usage.completion_audio_tokens), known(usage.completion_image_tokens));
     // Reasoning is output, unless the book has a price of its own for it.
-    let reasoning = if column.get(Component::Reasoning).is_some() { known(q.reasoning_tokens) } else { 0 };
+    let reasoning = if column.get(Component::Reasoning).is_some() { known(usage.reasoning_tokens) } else { 0 };
 
-    let prompt = whole(q.prompt_tokens, Component::Input)?;
-    let completion = whole(q.completion_tokens, Component::Output)?;
+    let prompt = whole(usage.prompt_tokens, Component::Input)?;
+    let completion = whole(usage.completion_tokens, Component::Output)?;
     Ok([
         (Component::Input, without(prompt, &[input_audio, input_image], Component::Input)?),
-        (Component::CachedInput, without(known(q.cached_tokens), &[cached_audio], Component::CachedInput)?),
+        (Component::CachedInput, without(known(usage.cached_tokens), &[cached_audio], Component::CachedInput)?),
         (Component::CachedAudio, cached_audio),
-        (Component::CacheWrite, without(known(q.cache_write_tokens), &[write_1h], Component::CacheWrite)?),
+        (Component::CacheWrite, without(known(usage.cache_write_tokens), &[write_1h], Component::CacheWrite)?),
         (Component::CacheWrite1h, write_1h),
         (Component::InputAudio, input_audio),
         (Component::InputImage, input_image),
@@ -99,8 +103,8 @@ fn counts(column: &PriceColumn, quantities: &Quantities) -> Result<[(Component, 
         (Component::OutputAudio, output_audio),
         (Component::OutputImage, output_image),
         (Component::Request, u64::from(column.get(Component::Request).is_some())),
-        (Component::Image, known(q.generated_images)),
-        (Component::WebSearch, known(q.web_search_requests)),
+        (Component::Image, known(usage.generated_images)),
+        (Component::WebSearch, known(usage.web_search_requests)),
     ])
 }
 

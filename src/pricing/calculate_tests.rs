@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::usage::{ServiceTier, Usage};
 
 /// A book with one model `m` of one provider `P`.
 fn rates(lines: &str) -> Vec<Entry> {
@@ -10,12 +11,12 @@ fn rates(lines: &str) -> Vec<Entry> {
     load::read_book(&text, "test.toml").expect("book")
 }
 
-fn usage(json: &str) -> Quantities {
+fn usage(json: &str) -> Usage {
     serde_json::from_str(json).expect(json)
 }
 
-fn total(entries: &[Entry], quantities: &Quantities) -> Result<String, (UnpricedReason, Option<Component>)> {
-    calculate::calculate(entries[0].rates(), quantities).map(|calculation| calculation.total.to_string())
+fn total(entries: &[Entry], used: &Usage) -> Result<String, (UnpricedReason, Option<Component>)> {
+    calculate::calculate(entries[0].rates(), used).map(|calculation| calculation.total.to_string())
 }
 
 const EVERYTHING: &str = r#"
@@ -48,119 +49,116 @@ fn every_part_is_charged_once() {
     assert_eq!(total(&everything, &used), Ok("0.122771500000".to_owned()));
 }
 
-#[test]
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
-fn what_would_be_a_guess_is_refused() {
-    use Component::{CacheWrite, CacheWrite1h, CachedInput, Image, Input, InputAudio, Output, Request, WebSearch};
-    use UnpricedReason::{InconsistentUsage, NoPriceForComponent, NoPriceForServiceTier, NoUsage, OutOfRange};
+const PLAIN: &str = "input = \"1\"\noutput = \"2\"";
+const EMBEDDING: &str = "input = \"1\"";
+const SONAR: &str = "input = \"1\"\noutput = \"2\"\nper_request = \"unknown\"";
 
-    let plain = rates("input = \"1\"\noutput = \"2\"");
-    let embedding = rates("input = \"1\"");
-    let sonar = rates("input = \"1\"\noutput = \"2\"\nper_request = \"unknown\"");
-    for (what, entries, json, expected) in [
-        ("nothing", &plain, "{}", Err((NoUsage, None))),
-        ("all zero", &plain, r#"{"prompt_tokens":0,"completion_tokens":0}"#, Err((NoUsage, None))),
-        ("only input", &plain, r#"{"prompt_tokens":1}"#, Err((NoUsage, Some(Output)))),
-        ("only output", &plain, r#"{"completion_tokens":1}"#, Err((NoUsage, Some(Input)))),
-        ("no output to pay for", &embedding, r#"{"prompt_tokens":1}"#, Ok("0.000001000000")),
-        (
-            "output without a price",
-            &embedding,
-            r#"{"prompt_tokens":1,"completion_tokens":1}"#,
-            Err((NoPriceForComponent, Some(Output))),
-        ),
-        (
-            "cached",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"cached_tokens":1}"#,
-            Err((NoPriceForComponent, Some(CachedInput))),
-        ),
-        (
-            "cached, none",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"cached_tokens":0}"#,
-            Ok("0.000003000000"),
-        ),
-        (
-            "cache write",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"cache_write_tokens":1}"#,
-            Err((NoPriceForComponent, Some(CacheWrite))),
-        ),
-        (
-            "for an hour",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"cache_write_tokens":1,"cache_write_1h_tokens":1}"#,
-            Err((NoPriceForComponent, Some(CacheWrite1h))),
-        ),
-        (
-            "audio",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"prompt_audio_tokens":1}"#,
-            Err((NoPriceForComponent, Some(InputAudio))),
-        ),
-        (
-            "images",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"generated_images":1}"#,
-            Err((NoPriceForComponent, Some(Image))),
-        ),
-        (
-            "searches",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"web_search_requests":1}"#,
-            Err((NoPriceForComponent, Some(WebSearch))),
-        ),
-        (
-            "reasoning is output",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":5,"reasoning_tokens":4}"#,
-            Ok("0.000011000000"),
-        ),
-        (
-            "more audio than input",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"prompt_audio_tokens":2}"#,
-            Err((InconsistentUsage, Some(Input))),
-        ),
-        (
-            "another tier",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"service_tier":"priority"}"#,
-            Err((NoPriceForServiceTier, None)),
-        ),
-        (
-            "an unknown tier",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"service_tier":"scale"}"#,
-            Err((NoPriceForServiceTier, None)),
-        ),
-        (
-            "the usual tier",
-            &plain,
-            r#"{"prompt_tokens":1,"completion_tokens":1,"service_tier":"default"}"#,
-            Ok("0.000003000000"),
-        ),
-        (
-            "an unknown fee",
-            &sonar,
-            r#"{"prompt_tokens":1,"completion_tokens":1}"#,
-            Err((NoPriceForComponent, Some(Request))),
-        ),
-        (
-            "more than a column holds",
-            &plain,
-            r#"{"prompt_tokens":1000000000000,"completion_tokens":1}"#,
-            Err((OutOfRange, None)),
-        ),
-        (
-            "the largest that it holds",
-            &plain,
-            r#"{"prompt_tokens":999999999999,"completion_tokens":0}"#,
-            Ok("999999.999999000000"),
-        ),
-    ] {
-        assert_eq!(total(entries, &usage(json)), expected.map(str::to_owned), "{what}");
+/// What is told, the prices, the usage, and the sum or why there is none.
+type Row = (&'static str, &'static str, &'static str, Result<&'static str, (UnpricedReason, Option<Component>)>);
+
+const ROWS: &[Row] = &[
+    ("nothing", PLAIN, "{}", Err((UnpricedReason::NoUsage, None))),
+    ("all zero", PLAIN, r#"{"prompt_tokens":0,"completion_tokens":0}"#, Err((UnpricedReason::NoUsage, None))),
+    ("only input", PLAIN, r#"{"prompt_tokens":1}"#, Err((UnpricedReason::NoUsage, Some(Component::Output)))),
+    ("only output", PLAIN, r#"{"completion_tokens":1}"#, Err((UnpricedReason::NoUsage, Some(Component::Input)))),
+    ("no output to pay for", EMBEDDING, r#"{"prompt_tokens":1}"#, Ok("0.000001000000")),
+    (
+        "output without a price",
+        EMBEDDING,
+        r#"{"prompt_tokens":1,"completion_tokens":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::Output))),
+    ),
+    (
+        "cached",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"cached_tokens":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::CachedInput))),
+    ),
+    ("cached, none", PLAIN, r#"{"prompt_tokens":1,"completion_tokens":1,"cached_tokens":0}"#, Ok("0.000003000000")),
+    (
+        "cache write",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"cache_write_tokens":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::CacheWrite))),
+    ),
+    (
+        "for an hour",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"cache_write_tokens":1,"cache_write_1h_tokens":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::CacheWrite1h))),
+    ),
+    (
+        "audio",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"prompt_audio_tokens":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::InputAudio))),
+    ),
+    (
+        "images",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"generated_images":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::Image))),
+    ),
+    (
+        "searches",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"web_search_requests":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::WebSearch))),
+    ),
+    (
+        "reasoning is output",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":5,"reasoning_tokens":4}"#,
+        Ok("0.000011000000"),
+    ),
+    (
+        "more audio than input",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"prompt_audio_tokens":2}"#,
+        Err((UnpricedReason::InconsistentUsage, Some(Component::Input))),
+    ),
+    (
+        "another tier",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"service_tier":"priority"}"#,
+        Err((UnpricedReason::NoPriceForServiceTier, None)),
+    ),
+    (
+        "an unknown tier",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"service_tier":"scale"}"#,
+        Err((UnpricedReason::NoPriceForServiceTier, None)),
+    ),
+    (
+        "the usual tier",
+        PLAIN,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"service_tier":"default"}"#,
+        Ok("0.000003000000"),
+    ),
+    (
+        "an unknown fee",
+        SONAR,
+        r#"{"prompt_tokens":1,"completion_tokens":1}"#,
+        Err((UnpricedReason::NoPriceForComponent, Some(Component::Request))),
+    ),
+    (
+        "more than a column holds",
+        PLAIN,
+        r#"{"prompt_tokens":1000000000000,"completion_tokens":1}"#,
+        Err((UnpricedReason::OutOfRange, None)),
+    ),
+    (
+        "the largest that it holds",
+        PLAIN,
+        r#"{"prompt_tokens":999999999999,"completion_tokens":0}"#,
+        Ok("999999.999999000000"),
+    ),
+];
+
+#[test]
+fn what_would_be_a_guess_is_refused() {
+    for (what, prices, json, expected) in ROWS {
+        assert_eq!(total(&rates(prices), &usage(json)), expected.map(str::to_owned), "{what}");
     }
 }
 
@@ -177,8 +175,7 @@ fn a_sum_is_rounded_once_and_half_to_even() {
         ("input = \"0.000000000001\"\noutput = \"0\"", 500_000, 0, "0.000000000000"),
         ("input = \"0.000000000001\"\noutput = \"0\"", 500_001, 0, "0.000000000001"),
     ] {
-        let used =
-            Quantities { prompt_tokens: Some(prompt), completion_tokens: Some(completion), ..Quantities::default() };
+        let used = Usage { prompt_tokens: Some(prompt), completion_tokens: Some(completion), ..Usage::default() };
         assert_eq!(total(&rates(lines), &used), Ok(expected.to_owned()), "{lines} {prompt} {completion}");
     }
 }
@@ -206,13 +203,13 @@ fn a_long_prompt_changes_the_price_of_the_whole_call() {
         (1000, 0, 0, "batch", Ok("0.000505000000")),
         (1, 1, 0, "batch", Err((UnpricedReason::NoPriceForComponent, Some(Component::CachedInput)))),
     ] {
-        let used = Quantities {
+        let used = Usage {
             prompt_tokens: Some(prompt),
             cached_tokens: Some(cached),
             cache_write_tokens: Some(written),
             completion_tokens: Some(1),
-            service_tier: ServiceTier::parse(tier),
-            ..Quantities::default()
+            service_tier: ServiceTier::labelled(tier),
+            ..Usage::default()
         };
         assert_eq!(total(&tiered, &used), expected.map(str::to_owned), "{prompt} {cached} {written} {tier}");
     }
@@ -228,7 +225,7 @@ proptest! {
         tier in 0_usize..5,
     ) {
         let everything = rates(EVERYTHING);
-        let quantities = |counts: [Option<u64>; 13]| Quantities {
+        let used = |counts: [Option<u64>; 13]| Usage {
             prompt_tokens: counts[0],
             prompt_audio_tokens: counts[1],
             prompt_image_tokens: counts[2],
@@ -242,14 +239,15 @@ proptest! {
             completion_image_tokens: counts[10],
             generated_images: counts[11],
             web_search_requests: counts[12],
-            service_tier: ServiceTier::parse(["", "flex", "priority", "batch", "other"][tier]),
+            cost_usd: None,
+            service_tier: [None, Some(ServiceTier::Flex), Some(ServiceTier::Priority), Some(ServiceTier::Batch), Some(ServiceTier::Other)][tier],
         };
-        let before = calculate::calculate(everything[0].rates(), &quantities(counts));
+        let before = calculate::calculate(everything[0].rates(), &used(counts));
         let mut larger = counts;
         // Wholes and pieces; of a part, more makes less of the rest.
         let whole = [0, 3, 5, 7, 11, 12][more % 6];
         larger[whole] = Some(counts[whole].unwrap_or(0).saturating_add(by));
-        let after = calculate::calculate(everything[0].rates(), &quantities(larger));
+        let after = calculate::calculate(everything[0].rates(), &used(larger));
         if let Ok(before) = &before {
             prop_assert!(before.total >= crate::domain::UsdAmount::ZERO);
         }
@@ -264,7 +262,7 @@ proptest! {
         let plain = rates("input = \"0.15\"\noutput = \"0.6\"");
         let amount = |prompt, completion| {
             let used =
-                Quantities { prompt_tokens: Some(prompt), completion_tokens: Some(completion), ..Quantities::default() };
+                Usage { prompt_tokens: Some(prompt), completion_tokens: Some(completion), ..Usage::default() };
             calculate::calculate(plain[0].rates(), &used).map(|calculation| calculation.total.pico_usd())
         };
         let (once, often) = (amount(prompt, completion), amount(prompt * factor, completion * factor));

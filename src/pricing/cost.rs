@@ -1,6 +1,6 @@
 //! Who is believed.
 
-use super::{PriceBook, Quantities, UnpricedReason};
+use super::{PriceBook, UnpricedReason};
 use crate::{
     domain::{UsdAmount, UtcMillis},
     payload::Metadata,
@@ -95,9 +95,9 @@ fn credible_gateway_amount(call: &Call<'_>) -> Option<UsdAmount> {
     let amount = metadata.cost_usd.filter(|amount| amount.is_positive())?;
     let counts = [metadata.prompt_tokens, metadata.completion_tokens, metadata.total_tokens];
     let all_zero = counts.iter().any(Option::is_some) && counts.iter().flatten().all(|count| *count == 0);
-    let contradicts_response = all_zero && call.usage.is_some_and(|usage| !Quantities::from(usage).is_empty());
-    let is_credible = !metadata.has_negative_tokens() && !contradicts_response;
-    is_credible.then_some(amount)
+    let response_tells = call.usage.is_some_and(|usage| !usage.is_nothing());
+    let contradicts_itself = metadata.has_negative_tokens() || (all_zero && response_tells);
+    (!contradicts_itself).then_some(amount)
 }
 
 /// The response's own counts, or else the gateway's where they are all that matters.
@@ -106,17 +106,17 @@ fn credible_gateway_amount(call: &Call<'_>) -> Option<UsdAmount> {
 /// call only where the entry has no other price than those of input and output, so that nothing left out could change the
 /// amount. Otherwise the amount would be a guess, and usually too low.
 fn price_by_book<'book>(book: &'book PriceBook, call: &Call<'_>) -> Result<(UsdAmount, &'book str), UnpricedReason> {
-    let of_response = call.usage.map(Quantities::from).filter(|quantities| !quantities.is_empty());
-    let priced = |quantities: &Quantities| {
-        book.price(call.provider, call.model, call.at, quantities)
+    let of_response = call.usage.filter(|usage| !usage.is_nothing());
+    let priced = |usage: &Usage| {
+        book.price(call.provider, call.model, call.at, usage)
             .map(|priced| (priced.amount(), priced.entry.place()))
             .map_err(|unpriced| unpriced.reason)
     };
-    if let Some(quantities) = of_response {
-        return priced(&quantities);
+    if let Some(usage) = of_response {
+        return priced(usage);
     }
     let entry = book.find(call.provider, call.model, call.at)?;
-    let of_gateway = call.metadata.and_then(gateway_quantities).ok_or(UnpricedReason::NoUsage)?;
+    let of_gateway = call.metadata.and_then(gateway_usage).ok_or(UnpricedReason::NoUsage)?;
     if !entry.rates().depends_on_input_and_output_alone() {
         return Err(UnpricedReason::GatewayCountsIncomplete);
     }
@@ -124,12 +124,12 @@ fn price_by_book<'book>(book: &'book PriceBook, call: &Call<'_>) -> Result<(UsdA
 }
 
 /// The gateway's counts when none is negative and they are not all zero.
-fn gateway_quantities(metadata: &Metadata) -> Option<Quantities> {
+fn gateway_usage(metadata: &Metadata) -> Option<Usage> {
     let count = |tokens: Option<i64>| tokens.and_then(|tokens| u64::try_from(tokens).ok());
-    let quantities = Quantities {
+    let usage = Usage {
         prompt_tokens: count(metadata.prompt_tokens),
         completion_tokens: count(metadata.completion_tokens),
-        ..Quantities::default()
+        ..Usage::default()
     };
-    (!metadata.has_negative_tokens() && !quantities.is_empty()).then_some(quantities)
+    (!metadata.has_negative_tokens() && !usage.is_nothing()).then_some(usage)
 }

@@ -13,7 +13,7 @@ const fn usd(pico_usd: i128) -> UsdAmount {
     UsdAmount::from_pico_usd(pico_usd)
 }
 
-fn told(pico_usd: i128, prompt: i64, completion: i64) -> Metadata {
+fn metadata((pico_usd, prompt, completion): Told) -> Metadata {
     Metadata {
         cost_usd: Some(usd(pico_usd)),
         prompt_tokens: Some(prompt),
@@ -23,123 +23,155 @@ fn told(pico_usd: i128, prompt: i64, completion: i64) -> Metadata {
     }
 }
 
-fn used(prompt: u64, completion: u64) -> Usage {
-    Usage { prompt_tokens: Some(prompt), completion_tokens: Some(completion), ..Usage::default() }
+fn usage((prompt, completion, stated): Used) -> Usage {
+    let cost_usd = (stated > 0).then_some(usd(stated));
+    Usage { prompt_tokens: Some(prompt), completion_tokens: Some(completion), cost_usd, ..Usage::default() }
 }
 
+/// By the gateway: cost in 10⁻¹² USD, prompt tokens, completion tokens.
+type Told = (i128, i64, i64);
+
+/// By the response: prompt tokens, completion tokens, cost in 10⁻¹² USD, or 0 where it states none.
+type Used = (u64, u64, i128);
+
+/// What is told, the model, the gateway, the response; the amount and whose it is; the book's amount or why there is none.
+type Row = (
+    &'static str,
+    &'static str,
+    Option<Told>,
+    Option<Used>,
+    Option<i128>,
+    CostSource,
+    Option<i128>,
+    Option<UnpricedReason>,
+);
+
+/// gpt-4o by the book: 10 × 2.5 + 5 × 10 millionths.
+const BY_BOOK: Option<i128> = Some(75_000_000);
+/// gpt-4o by the book: 1 × 2.5 + 1 × 10 millionths.
+const ONE_ONE: Option<i128> = Some(12_500_000);
+/// gpt-4 has no cache, so that the gateway's counts are all there is: 10 × 30 + 5 × 60 millionths.
+const BY_COUNTS: Option<i128> = Some(600_000_000);
+
+const ROWS: &[Row] = &[
+    ("gateway", "gpt-4o", Some((5, 10, 5)), Some((10, 5, 0)), Some(5), CostSource::Gateway, BY_BOOK, None),
+    (
+        "gateway without a body",
+        "gpt-4o",
+        Some((5, 10, 5)),
+        None,
+        Some(5),
+        CostSource::Gateway,
+        None,
+        Some(UnpricedReason::GatewayCountsIncomplete),
+    ),
+    (
+        "gateway beside zeros, no body",
+        "gpt-4o",
+        Some((5, 0, 0)),
+        None,
+        Some(5),
+        CostSource::Gateway,
+        None,
+        Some(UnpricedReason::NoUsage),
+    ),
+    (
+        "gateway beside zeros, but the body tells",
+        "gpt-4o",
+        Some((5, 0, 0)),
+        Some((10, 5, 0)),
+        BY_BOOK,
+        CostSource::Book,
+        BY_BOOK,
+        None,
+    ),
+    (
+        "gateway beside negative counts",
+        "gpt-4o",
+        Some((5, -1, -1)),
+        Some((10, 5, 0)),
+        BY_BOOK,
+        CostSource::Book,
+        BY_BOOK,
+        None,
+    ),
+    ("gateway knows no price", "gpt-4o", Some((0, 10, 5)), Some((10, 5, 0)), BY_BOOK, CostSource::Book, BY_BOOK, None),
+    (
+        "a negative amount",
+        "gpt-4o",
+        Some((-12_500_000, -1, -1)),
+        None,
+        None,
+        CostSource::Unpriced,
+        None,
+        Some(UnpricedReason::NoUsage),
+    ),
+    (
+        "the provider states it",
+        "gpt-4o",
+        Some((0, 1, 1)),
+        Some((1, 1, 7)),
+        Some(7),
+        CostSource::Provider,
+        ONE_ONE,
+        None,
+    ),
+    (
+        "only the gateway's counts, and they are all",
+        "gpt-4",
+        Some((0, 10, 5)),
+        None,
+        BY_COUNTS,
+        CostSource::Book,
+        BY_COUNTS,
+        None,
+    ),
+    (
+        "only the gateway's counts, and they are not all",
+        "gpt-4o",
+        Some((0, 10, 5)),
+        None,
+        None,
+        CostSource::Unpriced,
+        None,
+        Some(UnpricedReason::GatewayCountsIncomplete),
+    ),
+    (
+        "a body that tells zeros",
+        "gpt-4o",
+        Some((0, 0, 0)),
+        Some((0, 0, 0)),
+        None,
+        CostSource::Unpriced,
+        None,
+        Some(UnpricedReason::NoUsage),
+    ),
+    (
+        "a model nobody knows",
+        "gpt-99",
+        Some((0, 10, 5)),
+        Some((10, 5, 0)),
+        None,
+        CostSource::Unpriced,
+        None,
+        Some(UnpricedReason::UnknownModel),
+    ),
+    ("nothing", "", None, None, None, CostSource::Unpriced, None, Some(UnpricedReason::UnknownModel)),
+];
+
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn who_is_believed() {
     let book = PriceBook::builtin().expect("book");
-    let pico = |pico_usd| Some(usd(pico_usd));
-    let told = |pico_usd, prompt, completion| Some(told(pico_usd, prompt, completion));
-    let stated = Some(Usage { cost_usd: pico(7), ..used(1, 1) });
-    let used = |prompt, completion| Some(used(prompt, completion));
-    // gpt-4o by the book: 10 × 2.5 + 5 × 10 millionths. gpt-4 has no cache, so that the gateway's counts are all there is.
-    let (by_book, one_one) = (pico(75_000_000), pico(12_500_000));
-    let by_counts = pico(600_000_000);
-    for (what, model, metadata, usage, amount, source, book_amount, reason) in [
-        ("gateway", "gpt-4o", told(5, 10, 5), used(10, 5), pico(5), CostSource::Gateway, by_book, None),
-        (
-            "gateway without a body",
-            "gpt-4o",
-            told(5, 10, 5),
-            None,
-            pico(5),
-            CostSource::Gateway,
-            None,
-            Some(UnpricedReason::GatewayCountsIncomplete),
-        ),
-        (
-            "gateway beside zeros, no body",
-            "gpt-4o",
-            told(5, 0, 0),
-            None,
-            pico(5),
-            CostSource::Gateway,
-            None,
-            Some(UnpricedReason::NoUsage),
-        ),
-        (
-            "gateway beside zeros, but the body tells",
-            "gpt-4o",
-            told(5, 0, 0),
-            used(10, 5),
-            by_book,
-            CostSource::Book,
-            by_book,
-            None,
-        ),
-        (
-            "gateway beside negative counts",
-            "gpt-4o",
-            told(5, -1, -1),
-            used(10, 5),
-            by_book,
-            CostSource::Book,
-            by_book,
-            None,
-        ),
-        ("gateway knows no price", "gpt-4o", told(0, 10, 5), used(10, 5), by_book, CostSource::Book, by_book, None),
-        (
-            "a negative amount",
-            "gpt-4o",
-            told(-12_500_000, -1, -1),
-            None,
-            None,
-            CostSource::Unpriced,
-            None,
-            Some(UnpricedReason::NoUsage),
-        ),
-        ("the provider states it", "gpt-4o", told(0, 1, 1), stated, pico(7), CostSource::Provider, one_one, None),
-        (
-            "only the gateway's counts, and they are all",
-            "gpt-4",
-            told(0, 10, 5),
-            None,
-            by_counts,
-            CostSource::Book,
-            by_counts,
-            None,
-        ),
-        (
-            "only the gateway's counts, and they are not all",
-            "gpt-4o",
-            told(0, 10, 5),
-            None,
-            None,
-            CostSource::Unpriced,
-            None,
-            Some(UnpricedReason::GatewayCountsIncomplete),
-        ),
-        (
-            "a body that tells zeros",
-            "gpt-4o",
-            told(0, 0, 0),
-            used(0, 0),
-            None,
-            CostSource::Unpriced,
-            None,
-            Some(UnpricedReason::NoUsage),
-        ),
-        (
-            "a model nobody knows",
-            "gpt-99",
-            told(0, 10, 5),
-            used(10, 5),
-            None,
-            CostSource::Unpriced,
-            None,
-            Some(UnpricedReason::UnknownModel),
-        ),
-        ("nothing", "", None, None, None, CostSource::Unpriced, None, Some(UnpricedReason::UnknownModel)),
-    ] {
+    for (what, model, told, used, amount, source, book_amount, reason) in ROWS {
+        let (metadata, usage) = (told.map(metadata), used.map(usage));
+        let (amount, book_amount) = (amount.map(usd), book_amount.map(usd));
         let call = Call { provider: "OPENAI", model, at: AT, metadata: metadata.as_ref(), usage: usage.as_ref() };
         let gateway_amount = metadata.and_then(|metadata| metadata.cost_usd);
         let found = price(&book, &call);
         assert_eq!(found.book_entry.is_some(), book_amount.is_some(), "{what}");
         let book_entry = found.book_entry;
-        let expected = Cost { amount, source, gateway_amount, book_amount, book_entry, book_unpriced: reason };
+        let expected =
+            Cost { amount, source: *source, gateway_amount, book_amount, book_entry, book_unpriced: *reason };
         assert_eq!(found, expected, "{what}");
     }
 }
@@ -147,7 +179,7 @@ fn who_is_believed() {
 #[test]
 fn an_unpriced_call_never_costs_zero() {
     let book = PriceBook::builtin().expect("book");
-    let (metadata, usage) = (told(0, 10, 5), used(10, 5));
+    let (metadata, usage) = (metadata((0, 10, 5)), usage((10, 5, 0)));
     let call = Call { provider: "OLLAMA", model: "llama3.3", at: AT, metadata: Some(&metadata), usage: Some(&usage) };
     let cost = price(&book, &call);
     assert_eq!((cost.amount, cost.source, cost.book_amount), (None, CostSource::Unpriced, None));

@@ -9,7 +9,8 @@ use jiff::{
 };
 
 use super::{
-    Component, Pattern, PriceColumn, PricingError, Rates, ServiceTier, TieredPrices, UnitPrice,
+    Component, Pattern, PriceColumn, PricingError, Rates, TieredPrices, UnitPrice,
+    rates::PRICED_TIERS,
     text::{EntryText, ServiceTierText, TierText},
 };
 use crate::domain::UtcMillis;
@@ -76,8 +77,8 @@ impl Entry {
         }
         let mut rates = Rates { standard, ..Rates::default() };
         for (name, prices) in &text.service_tiers {
-            let service_tier = ServiceTier::PRICED.into_iter().find(|tier| tier.as_str() == name).ok_or_else(|| {
-                wrong(format!("service_tiers.{name}: no such tier; there are flex, priority and batch"))
+            let service_tier = PRICED_TIERS.into_iter().find(|tier| tier.as_str() == name).ok_or_else(|| {
+                wrong(format!("service_tiers.{name}: no such tier; there are flex, priority, batch and fast"))
             })?;
             let prices = service_tier_prices(&place, name, prices, &rates.standard)?;
             rates.service_tiers.insert(service_tier, prices);

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{ServiceTier, UnitPrice};
+use super::UnitPrice;
+use crate::usage::ServiceTier;
 
 /// A part of a call that has a price of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -164,6 +165,10 @@ impl TieredPrices {
     }
 }
 
+/// Tiers of service that can have prices beside the usual ones, by their names in a book file.
+pub(super) const PRICED_TIERS: [ServiceTier; 4] =
+    [ServiceTier::Flex, ServiceTier::Priority, ServiceTier::Batch, ServiceTier::Fast];
+
 /// Everything one entry of a book says about money.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
@@ -176,7 +181,7 @@ impl Rates {
     #[must_use]
     pub fn of(&self, service_tier: ServiceTier) -> Option<&TieredPrices> {
         match service_tier {
-            ServiceTier::Standard => Some(&self.standard),
+            ServiceTier::Default => Some(&self.standard),
             other => self.service_tiers.get(&other),
         }
     }

@@ -120,7 +120,7 @@ priced_table! {
         note: String,
         /// Prices of the whole call when the prompt is long.
         tiers: Vec<TierText>,
-        /// Prices of other tiers of service: `flex`, `priority`, `batch`.
+        /// Prices of other tiers of service: `flex`, `priority`, `batch`, `fast`.
         service_tiers: BTreeMap<String, ServiceTierText>,
     }
 }

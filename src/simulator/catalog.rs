@@ -178,7 +178,8 @@ mod tests {
     use super::*;
     use crate::{
         domain::{Clock, SystemClock},
-        pricing::{PriceBook, Quantities},
+        pricing::PriceBook,
+        usage::Usage,
     };
 
     #[test]
@@ -196,16 +197,16 @@ mod tests {
     fn the_shipped_book_says_what_is_expected_of_it() {
         let book = PriceBook::builtin().expect("book");
         for model in MODELS {
-            let quantities = Quantities {
+            let usage = Usage {
                 prompt_tokens: Some(1_000),
                 completion_tokens: Some(100),
                 cached_tokens: model.book_price().filter(|price| price.cache_read != price.prompt).map(|_| 10),
                 cache_write_tokens: model.book_price().filter(|price| price.cache_write > 0).map(|_| 1),
-                ..Quantities::default()
+                ..Usage::default()
             };
-            let by_book = book.price(model.provider, model.name, SystemClock.now(), &quantities);
+            let by_book = book.price(model.provider, model.name, SystemClock.now(), &usage);
             let expected = model.book_price().map(|price| {
-                let (read, write) = (quantities.cached_tokens.unwrap_or(0), quantities.cache_write_tokens.unwrap_or(0));
+                let (read, write) = (usage.cached_tokens.unwrap_or(0), usage.cache_write_tokens.unwrap_or(0));
                 1_000 * price.prompt + 100 * price.completion + read * price.cache_read + write * price.cache_write
             });
             let by_book = by_book.ok().map(|priced| priced.amount().pico_usd());

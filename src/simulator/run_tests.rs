@@ -22,7 +22,7 @@ use url::Url;
 use super::*;
 use crate::{
     domain::{Clock, Secret, SourceName, SystemClock, UsdAmount},
-    pricing::{PriceBook, Quantities},
+    pricing::PriceBook,
     usage::{Body, ResponseFacts},
 };
 
@@ -65,7 +65,7 @@ type Shared = Arc<Mutex<Seen>>;
 fn by_book(provider: Option<&str>, model: Option<&str>, body: Option<&RawValue>) -> Option<UsdAmount> {
     static BOOK: LazyLock<PriceBook> = LazyLock::new(|| PriceBook::builtin().expect("book"));
     let usage = ResponseFacts::read(&Body::from_payload(body)).usage?;
-    let priced = BOOK.price(provider?, model?, SystemClock.now(), &Quantities::from(&usage));
+    let priced = BOOK.price(provider?, model?, SystemClock.now(), &usage);
     priced.ok().map(|priced| priced.amount())
 }
 

@@ -1,5 +1,7 @@
 //! What a response reports of its use, in one convention for all providers.
 
+use serde::{Deserialize, Deserializer};
+
 use crate::domain::UsdAmount;
 
 /// What a response says it used. `None`: it does not say.
@@ -7,7 +9,10 @@ use crate::domain::UsdAmount;
 /// Every count is in tokens but the last two. Each token is in exactly one of [`prompt_tokens`](Self::prompt_tokens),
 /// [`completion_tokens`](Self::completion_tokens), [`cached_tokens`](Self::cached_tokens) and
 /// [`cache_write_tokens`](Self::cache_write_tokens); all other counts are parts of one of these four.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// As JSON, which people write for `prices explain`, a misspelt name is an error, and the cost cannot be stated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Usage {
     /// Input, without what was read from or written to the provider's cache. Audio and images are in it.
     pub prompt_tokens: Option<u64>,
@@ -36,13 +41,15 @@ pub struct Usage {
     /// Web searches that the provider made and charges beside the tokens.
     pub web_search_requests: Option<u64>,
     /// Which of the provider's price lists applies.
+    #[serde(deserialize_with = "tier_named")]
     pub service_tier: Option<ServiceTier>,
     /// Cost as stated by the provider, in USD: above zero.
+    #[serde(skip)]
     pub cost_usd: Option<UsdAmount>,
 }
 
 /// The price list by which a request is charged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServiceTier {
     /// The list that holds unless another was asked for.
     Default,
@@ -52,6 +59,8 @@ pub enum ServiceTier {
     Priority,
     /// Answered within a day, at a discount.
     Batch,
+    /// A model's fast mode (Anthropic's `speed`).
+    Fast,
     /// Any other, such as reserved capacity: its price cannot be told from token counts and public prices.
     Other,
 }
@@ -60,21 +69,23 @@ impl ServiceTier {
     /// The provider's name for it: `service_tier` of `OpenAI` (`default`, `flex`, `priority`, `scale`), Anthropic
     /// (`standard`, `priority`, `batch`) and Groq (`on_demand`, `flex`, `performance`), `serviceTier.type` of Bedrock
     /// (`default`, `priority`, `flex`, `reserved`), `trafficType` of Vertex AI (`ON_DEMAND`, `ON_DEMAND_PRIORITY`,
-    /// `ON_DEMAND_FLEX`, `PROVISIONED_THROUGHPUT`). `auto` is what was asked for, not what was served: unknown.
+    /// `ON_DEMAND_FLEX`, `PROVISIONED_THROUGHPUT`), in whatever case. `auto` is what was asked for, not what was served:
+    /// unknown.
     pub(super) fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "" | "auto" | "TRAFFIC_TYPE_UNSPECIFIED" | "unspecified" => return None,
-            "default" | "standard" | "standard_only" | "on_demand" | "ON_DEMAND" => Self::Default,
-            "flex" | "ON_DEMAND_FLEX" => Self::Flex,
-            "priority" | "ON_DEMAND_PRIORITY" => Self::Priority,
+        Some(match name.to_ascii_lowercase().as_str() {
+            "" | "auto" | "traffic_type_unspecified" | "unspecified" => return None,
+            "default" | "standard" | "standard_only" | "on_demand" => Self::Default,
+            "flex" | "on_demand_flex" => Self::Flex,
+            "priority" | "on_demand_priority" => Self::Priority,
             "batch" => Self::Batch,
+            "fast" => Self::Fast,
             _ => Self::Other,
         })
     }
 }
 
 impl ServiceTier {
-    const ALL: [Self; 5] = [Self::Default, Self::Flex, Self::Priority, Self::Batch, Self::Other];
+    const ALL: [Self; 6] = [Self::Default, Self::Flex, Self::Priority, Self::Batch, Self::Fast, Self::Other];
 
     /// The value in `requests.service_tier`.
     #[must_use]
@@ -84,6 +95,7 @@ impl ServiceTier {
             Self::Flex => "flex",
             Self::Priority => "priority",
             Self::Batch => "batch",
+            Self::Fast => "fast",
             Self::Other => "other",
         }
     }
@@ -95,7 +107,35 @@ impl ServiceTier {
     }
 }
 
+fn tier_named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ServiceTier>, D::Error> {
+    Ok(ServiceTier::named(&String::deserialize(deserializer)?))
+}
+
 impl Usage {
+    /// Nothing is told to have been used that could cost money: not a free call, but one of which too little is known.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        [
+            self.prompt_tokens,
+            self.cached_tokens,
+            self.cache_write_tokens,
+            self.completion_tokens,
+            self.generated_images,
+            self.web_search_requests,
+        ]
+        .into_iter()
+        .all(|count| count.unwrap_or(0) == 0)
+    }
+
+    /// All input tokens: those read from and written to the cache as well. Tiers of long prompts go by these.
+    #[must_use]
+    pub fn all_prompt_tokens(&self) -> u64 {
+        [self.prompt_tokens, self.cached_tokens, self.cache_write_tokens]
+            .into_iter()
+            .flatten()
+            .fold(0, u64::saturating_add)
+    }
+
     /// Neither input nor output is known.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -194,11 +234,28 @@ mod tests {
             ("flex", Some(ServiceTier::Flex)),
             ("ON_DEMAND_PRIORITY", Some(ServiceTier::Priority)),
             ("batch", Some(ServiceTier::Batch)),
+            ("FLEX", Some(ServiceTier::Flex)),
+            ("fast", Some(ServiceTier::Fast)),
             ("scale", Some(ServiceTier::Other)),
             ("PROVISIONED_THROUGHPUT", Some(ServiceTier::Other)),
             ("auto", None),
         ] {
             assert_eq!(ServiceTier::named(name), tier, "{name}");
         }
+    }
+
+    #[test]
+    fn a_tier_is_found_by_the_label_in_the_table() {
+        for (tier, label) in [
+            (ServiceTier::Default, "default"),
+            (ServiceTier::Flex, "flex"),
+            (ServiceTier::Priority, "priority"),
+            (ServiceTier::Batch, "batch"),
+            (ServiceTier::Fast, "fast"),
+            (ServiceTier::Other, "other"),
+        ] {
+            assert_eq!((tier.as_str(), ServiceTier::labelled(label)), (label, Some(tier)));
+        }
+        assert_eq!(ServiceTier::labelled(""), None);
     }
 }

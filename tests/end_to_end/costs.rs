@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::harness::{Options, Server, client, send, wait_until};
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]
-struct Cost {
+struct Row {
     request_id: String,
     cost_usd: Option<String>,
     cost_source: String,
@@ -26,15 +26,15 @@ struct Cost {
     fetch_status: String,
 }
 
-fn costs(server: &Server) -> Vec<Cost> {
+fn costs(server: &Server) -> Vec<Row> {
     server.query(
         "SELECT request_id, cost_usd, cost_source, book_cost_usd, unpriced_reason, fetch_status FROM requests \
          ORDER BY request_id",
     )
 }
 
-fn cost(id: &str, usd: Option<&str>, source: &str, book: Option<&str>, reason: &str, fetch_status: &str) -> Cost {
-    Cost {
+fn cost(id: &str, usd: Option<&str>, source: &str, book: Option<&str>, reason: &str, fetch_status: &str) -> Row {
+    Row {
         request_id: id.to_owned(),
         cost_usd: usd.map(str::to_owned),
         cost_source: source.to_owned(),
@@ -79,7 +79,7 @@ async fn a_call_without_a_price_is_unpriced_until_it_is_priced_again() {
         // The gateway is believed first; what the book says stands beside it.
         cost("c", Some("0.500000000000"), "gateway", by_book, "", "none"),
     ];
-    let expect = |a: Cost| [vec![a], priced.to_vec()].concat();
+    let expect = |a: Row| [vec![a], priced.to_vec()].concat();
     assert_eq!(costs(&server), expect(cost("a", None, "unpriced", None, "unknown_model", "none")));
     let coverage = "SELECT toUInt64(sum(requests)) AS requests, toUInt64(sum(priced_requests)) AS priced_requests, \
         sum(cost_usd) AS cost_usd, toUInt64(sum(total_tokens)) AS total_tokens, \

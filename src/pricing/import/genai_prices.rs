@@ -10,7 +10,10 @@ use super::{
     collect::{Collector, Prices, ServiceTierPrices, entry, has_price, number},
     providers::PROVIDERS,
 };
-use crate::pricing::{Component, ServiceTier, text::EntryText};
+use crate::{
+    pricing::{Component, rates::PRICED_TIERS, text::EntryText},
+    usage::ServiceTier,
+};
 
 #[derive(Deserialize)]
 struct Provider<'a> {
@@ -205,7 +208,7 @@ impl Variant<'_> {
         let mut when = self.when.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let (Some(("service_tier" | "processing", word)), None) = (when.next(), when.next()) else { return None };
         let has_hours = self.constraint.as_ref().is_some_and(|constraint| constraint.start_time.is_some());
-        ServiceTier::PRICED.into_iter().find(|tier| tier.as_str() == word && !has_hours)
+        PRICED_TIERS.into_iter().find(|tier| tier.as_str() == word && !has_hours)
     }
 }
 

@@ -9,7 +9,10 @@ use super::{
     collect::{Collector, Prices, ServiceTierPrices, entry, has_price, number},
     providers::PROVIDERS,
 };
-use crate::pricing::{Component, ServiceTier, text::EntryText};
+use crate::{
+    pricing::{Component, text::EntryText},
+    usage::ServiceTier,
+};
 
 /// Prices in this file are per token, ours per million.
 const TOKENS: u32 = 1_000_000;

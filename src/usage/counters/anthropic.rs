@@ -29,7 +29,7 @@ pub(super) fn read(json: &str) -> Usage {
         return Usage::default();
     }
     if is_fast {
-        usage.service_tier = Some(ServiceTier::Other);
+        usage.service_tier = Some(ServiceTier::Fast);
     }
     add_compactions(&mut usage, iterations);
     usage

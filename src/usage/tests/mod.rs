@@ -1,9 +1,12 @@
 //! Bodies of every provider against numbers worked out by hand from the provider's documentation, to the last digit.
 //!
-//! A case has the provider and model as Helicone sends them, so that it can carry what the call costs as well.
+//! A case has the provider and model as Helicone sends them, and what the call costs by the shipped price book: the sum is
+//! written out, from prices in USD per million tokens to millionths of a USD. None of it was copied from what the program
+//! says.
 
 mod anthropic;
 mod bedrock;
+mod costs;
 mod google;
 mod openai;
 mod openai_shaped;
@@ -15,7 +18,10 @@ mod size;
 use serde_json::value::RawValue;
 
 use super::{Body, ResponseFacts, ResponseStatus, Usage};
-use crate::domain::{UsdAmount, UtcMillis};
+use crate::{
+    domain::{UsdAmount, UtcMillis},
+    pricing::UnpricedReason,
+};
 
 /// One body and what it tells.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +34,7 @@ pub(crate) struct Case {
     pub(crate) model: &'static str,
     /// The response body.
     pub(crate) body: &'static str,
-    /// How the numbers were worked out.
+    /// How the numbers were worked out: the counts, then the cost.
     pub(crate) how: &'static str,
     /// Every counter.
     pub(crate) usage: Option<Usage>,
@@ -36,6 +42,12 @@ pub(crate) struct Case {
     pub(crate) status: ResponseStatus,
     /// Milliseconds since 1970.
     pub(crate) created_at: Option<i64>,
+    /// When the call was made, as far as prices go.
+    pub(crate) at: &'static str,
+    /// USD by the shipped book. `None`: it does not tell.
+    pub(crate) cost: Option<&'static str>,
+    /// Why it does not.
+    pub(crate) unpriced: Option<UnpricedReason>,
 }
 
 /// What most cases share.
@@ -48,6 +60,9 @@ const CASE: Case = Case {
     usage: None,
     status: ResponseStatus::Success,
     created_at: None,
+    at: "2026-11-01",
+    cost: None,
+    unpriced: None,
 };
 
 /// A usage of which nothing is known.

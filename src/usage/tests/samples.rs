@@ -8,7 +8,7 @@ use crate::{
     usage::{Body, ResponseFacts, ResponseStatus, ServiceTier, StoredObject, Usage},
 };
 
-fn samples() -> BTreeMap<String, Vec<u8>> {
+pub(super) fn samples() -> BTreeMap<String, Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/samples/stored");
     let entries = std::fs::read_dir(&directory).unwrap_or_else(|error| {
         panic!("the shared samples must be beside the repository, at ../shared/samples: {error}")
@@ -20,6 +20,11 @@ fn samples() -> BTreeMap<String, Vec<u8>> {
             (name, std::fs::read(&path).expect("a readable sample"))
         })
         .collect()
+}
+
+pub(super) fn read(object: &[u8]) -> ResponseFacts {
+    let object: StoredObject<'_> = serde_json::from_slice(object).expect("a stored object");
+    ResponseFacts::read(&Body::from_payload(object.response))
 }
 
 #[test]
@@ -117,8 +122,7 @@ fn every_stored_sample_tells_what_was_worked_out_by_hand() {
         "each sample has its numbers here"
     );
     for (name, (usage, status, created_at)) in &expected {
-        let object: StoredObject<'_> = serde_json::from_slice(&samples[*name]).expect("a stored object");
-        let facts = ResponseFacts::read(&Body::from_payload(object.response));
+        let facts = read(&samples[*name]);
         let created_at = created_at.map(UtcMillis);
         assert_eq!(facts, ResponseFacts { usage: *usage, status: *status, created_at }, "{name}");
     }
