@@ -57,7 +57,7 @@ pub enum CommandError {
     Usage(String),
     /// A price book cannot be used.
     #[error(transparent)]
-    Pricing(PricingError),
+    Pricing(#[from] PricingError),
     /// Dead letters could not be handled.
     #[error("{0}")]
     DeadLetters(String),

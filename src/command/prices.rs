@@ -9,7 +9,7 @@ use super::CommandError;
 use crate::{
     domain::{Clock, SystemClock, UtcMillis},
     pricing::{
-        Component, Entry, Pattern, PriceBook, PriceColumn, PricingError, Unpriced,
+        Component, Entry, Pattern, PriceBook, PriceColumn, TieredPrices, UnitPrice, Unpriced,
         import::ForeignFormat,
         load::{check_book, read_bounded},
         parse_moment,
@@ -154,10 +154,11 @@ fn list(book: &PriceBook, arguments: &ListArgs, at: UtcMillis, out: &mut impl Wr
         for pattern in entry.models().iter().filter(|one| model.as_ref().is_none_or(|wanted| wanted.overlaps(one))) {
             count += 1;
             let rates = entry.rates();
-            let base = rates.of(ServiceTier::Default).map(crate::pricing::TieredPrices::base);
+            let standard = rates.of(ServiceTier::Default);
+            let base = standard.map(TieredPrices::base);
             let price = |component| base.map_or_else(String::new, |base| cell(base, component));
-            let has_more = rates.of(ServiceTier::Default).is_some_and(|list| !list.tiers().is_empty())
-                || rates.service_tiers().next().is_some();
+            let has_more =
+                standard.is_some_and(|list| !list.tiers().is_empty()) || rates.service_tiers().next().is_some();
             writeln!(
                 out,
                 "{name:<14} {:<46} {:>10} {:>10} {:>10} {:>10}  {}{}",
@@ -176,7 +177,7 @@ fn list(book: &PriceBook, arguments: &ListArgs, at: UtcMillis, out: &mut impl Wr
 }
 
 fn cell(column: &PriceColumn, component: Component) -> String {
-    column.get(component).map_or_else(|| "-".to_owned(), crate::pricing::UnitPrice::to_per_million)
+    column.get(component).map_or_else(|| "-".to_owned(), UnitPrice::to_per_million)
 }
 
 /// Every file is read; exit code 2 when one is wrong.
@@ -273,12 +274,6 @@ fn explain(book: &PriceBook, arguments: &ExplainArgs, at: UtcMillis, out: &mut i
             writeln!(out, "unpriced   {}{of}", reason.as_str())?;
             Ok(1)
         }
-    }
-}
-
-impl From<PricingError> for CommandError {
-    fn from(error: PricingError) -> Self {
-        Self::Pricing(error)
     }
 }
 

@@ -75,7 +75,6 @@ impl PriceBook {
 /// # Errors
 /// The first mistake found.
 pub fn read_book(text: &str, place: &str) -> Result<Vec<Entry>, PricingError> {
-    // A `toml` error says line and column; figment's would say nothing of them inside a text.
     let book: BookText = Figment::from(Toml::string(text)).extract().map_err(|error| explain(error, place))?;
     if !book.checked.is_empty() && parse_moment(&book.checked).is_none() {
         return Err(PricingError::Format {
