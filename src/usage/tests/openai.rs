@@ -14,7 +14,7 @@ pub(super) const CASES: &[Case] = &[
         name: "cached prompt, reasoning, flex",
         model: "o4-mini-2025-04-16",
         body: r#"{"id":"chatcmpl-1","object":"chat.completion","created":1760000000,"model":"o4-mini-2025-04-16","choices":[{"index":0,"message":{"role":"assistant","content":"42"},"finish_reason":"stop"}],"usage":{"prompt_tokens":2306,"completion_tokens":1408,"total_tokens":3714,"prompt_tokens_details":{"cached_tokens":1920,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":1216,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}},"service_tier":"flex"}"#,
-        how: "2306-1920=386; 1216 of 1408; 386 × 0.55 + 1920 × 0.1375 + 1408 × 2.2 = 212.3 + 264 + 3097.6 = 3573.9 millionths",
+        how: "2306-1920=386; 1216 of 1408; 386 × 0.55 + 1920 × 0.138 + 1408 × 2.2 = 212.3 + 264.96 + 3097.6 = 3574.86 millionths",
         usage: Some(Usage {
             cached_tokens: Some(1920),
             reasoning_tokens: Some(1216),
@@ -24,7 +24,7 @@ pub(super) const CASES: &[Case] = &[
             ..tokens(386, 1408)
         }),
         created_at: Some(1_760_000_000_000),
-        cost: Some("0.003573900000"),
+        cost: Some("0.003574860000"),
         ..BASE
     },
     Case {
