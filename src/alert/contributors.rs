@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{
     AlertError,
     error::bounded,
-    observe::{Bind, Sql, View, group_expression, push_filter, push_window, window_span},
+    observe::{Bind, Sql, View, group_expression, push_filter, push_judged, push_window, window_span},
     period::Span,
     rule::{Condition, Measure, Rule, Scope, Total, Window},
     transition::Transition,
@@ -74,6 +74,7 @@ pub(super) async fn top(
                 let amount = match window.measure {
                     Measure::Latency { .. } => Quantity::Milliseconds(row.measured).to_string(),
                     Measure::Efficiency { .. } => format!("ratio {:.1}", row.measured),
+                    Measure::Policy { .. } => "matched".to_owned(),
                 };
                 let user = if row.user_name.is_empty() { String::new() } else { format!(" by {}", row.user_name) };
                 Contributor { what: "request".to_owned(), name: row.name, amount: format!("{amount}{user}") }
@@ -113,6 +114,7 @@ fn window_sql(rule: &Rule, window: &Window, group: &str, now: UtcMillis) -> Sql 
     let (column, limit) = match window.measure {
         Measure::Latency { threshold_ms, .. } => ("latency_ms", threshold_ms),
         Measure::Efficiency { max_token_ratio, .. } => ("token_ratio", max_token_ratio),
+        Measure::Policy { .. } => return policy_sql(rule, &window_span(window, now), group),
     };
     let mut sql = Sql::default();
     sql.push(&format!(
@@ -124,6 +126,21 @@ fn window_sql(rule: &Rule, window: &Window, group: &str, now: UtcMillis) -> Sql 
     push_filter(&mut sql, &rule.filter);
     sql.push(&format!(" AND {column} > ? ORDER BY measured DESC, name LIMIT ?"));
     sql.bind(Bind::Float(limit)).bind(Bind::Int(TOP));
+    sql
+}
+
+/// The newest requests that the policy matched.
+fn policy_sql(rule: &Rule, span: &Span, group: &str) -> Sql {
+    let mut sql = Sql::default();
+    sql.push(
+        "SELECT toString(request_id) AS name, toString(any(user_id)) AS user_name, \
+         toFloat64(max(toUnixTimestamp64Milli(event_time))) AS measured FROM inspection_rows",
+    );
+    push_judged(&mut sql, span);
+    sql.push(" AND has(matches, ?)").bind(Bind::Text(rule.name.clone()));
+    push_group(&mut sql, rule.scope, group);
+    push_filter(&mut sql, &rule.filter);
+    sql.push(" GROUP BY request_id ORDER BY measured DESC, name LIMIT ?").bind(Bind::Int(TOP));
     sql
 }
 

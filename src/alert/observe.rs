@@ -22,6 +22,9 @@ const GROUPS_AND_ONE: i64 = 10_001;
 /// A request counts in a window when it *ended* in it; it began at most this much earlier.
 const LONGEST_REQUEST: std::time::Duration = std::time::Duration::from_secs(3600);
 
+/// A call may be 7 days older than its webhook (`consumer::draft`), and its stored object a day younger.
+const OLDEST_JUDGED: std::time::Duration = std::time::Duration::from_secs(8 * 24 * 3600);
+
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
@@ -256,6 +259,7 @@ impl WindowRow {
         let value = match measure {
             Measure::Latency { .. } => Quantity::Milliseconds(self.measured),
             Measure::Efficiency { .. } => Quantity::Percent(self.measured),
+            Measure::Policy { .. } => Quantity::Requests(self.exceeding),
         };
         GroupValue {
             group: self.grp,
@@ -283,6 +287,7 @@ fn window_sql(rule: &Rule, window: &Window, span: &Span) -> Sql {
         Measure::Efficiency { max_token_ratio, .. } => {
             ("100 * exceeding / reqs", "countIf(token_ratio > ?)", "token_ratio > 0", max_token_ratio)
         }
+        Measure::Policy { .. } => return policy_sql(rule, span),
     };
     let mut sql = Sql::default();
     sql.push(&format!(
@@ -297,6 +302,33 @@ fn window_sql(rule: &Rule, window: &Window, span: &Span) -> Sql {
     sql.push(" GROUP BY grp ORDER BY measured DESC, grp LIMIT ?");
     sql.bind(Bind::Int(GROUPS_AND_ONE));
     sql
+}
+
+/// Requests that were judged within the window, and those that the policy matched, in whatever version: what was seen once
+/// is to be told. Not by the time of the call, since webhooks come late and stored objects later. Calls of a long time ago
+/// are history that somebody has just loaded.
+fn policy_sql(rule: &Rule, span: &Span) -> Sql {
+    let mut sql = Sql::default();
+    sql.push(&format!(
+        "SELECT {} AS grp, uniqExactIf((source, request_id), has(matches, ?)) AS exceeding, \
+         uniqExact((source, request_id)) AS reqs, reqs AS priced, toFloat64(exceeding) AS measured FROM inspection_rows",
+        group_expression(rule.scope)
+    ));
+    sql.bind(Bind::Text(rule.name.clone()));
+    push_judged(&mut sql, span);
+    push_filter(&mut sql, &rule.filter);
+    sql.push(" GROUP BY grp HAVING exceeding > 0 ORDER BY measured DESC, grp LIMIT ?");
+    sql.bind(Bind::Int(GROUPS_AND_ONE));
+    sql
+}
+
+/// Rows of `inspection_rows` that were written within the window, of calls that are not history.
+pub(super) fn push_judged(sql: &mut Sql, span: &Span) {
+    sql.push(
+        " WHERE inserted_at >= fromUnixTimestamp64Milli(?, 'UTC') \
+         AND event_time >= fromUnixTimestamp64Milli(?, 'UTC') AND NOT is_deleted",
+    );
+    sql.bind(Bind::Int(span.start.0)).bind(Bind::Int(span.start.minus(OLDEST_JUDGED).0));
 }
 
 /// Requests that ended within the window: a slow one begins long before anyone can know that it is slow.

@@ -78,6 +78,19 @@ fn what_senders_or_settings_wrote_is_bound_never_pasted() {
 }
 
 #[test]
+fn a_policy_counts_what_was_judged_within_the_window() {
+    let table = json!({"name": "it's", "scope": "user", "window": "1m"});
+    let serde_json::Value::Object(table) = table else { panic!("a table") };
+    let rule = Rule::of_policy(table).expect("valid");
+    let Condition::Window(window) = &rule.condition else { panic!("a window") };
+    let sql = window_sql(&rule, window, &window_span(window, UtcMillis(60_000)));
+    assert!(sql.text.contains("FROM inspection_rows") && sql.text.contains("toString(user_id) AS grp"), "{}", sql.text);
+    assert_eq!(sql.text.matches('?').count(), sql.binds.len());
+    let oldest = Bind::Int(-8 * DAY_MS);
+    assert_eq!(sql.binds, [Bind::Text("it's".to_owned()), Bind::Int(0), oldest, Bind::Int(GROUPS_AND_ONE)]);
+}
+
+#[test]
 fn the_lowest_limit_counts_with_overrides() {
     let rule = rule(json!({"name": "u", "kind": "usage", "unit": "tokens", "limit": 1000, "overrides": {"a": 10}}));
     assert_eq!(lowest(total(&rule)), "8.000000000000");

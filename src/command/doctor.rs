@@ -8,7 +8,8 @@ use super::{CommandError, load};
 use crate::{
     domain::{Clock, SystemClock, UtcMillis},
     event_log::{EventLog, KafkaLog, Topic},
-    settings::{Settings, TlsMode},
+    pricing::PriceBook,
+    settings::{ContentsStore, PolicyAction, Settings, TlsMode},
     store::{Reader, engine},
 };
 
@@ -43,7 +44,9 @@ pub(super) async fn run(config: Option<&Path>) -> Result<u8, CommandError> {
             findings.push(("listener", listener(&settings)));
             findings.push(("event log", event_log(&settings).await));
             findings.extend(clickhouse(&settings).await.into_iter().map(|finding| ("ClickHouse", finding)));
+            findings.push(("prices", prices(&settings)));
             findings.push(("alerts", alerts(&settings)));
+            findings.push(("contents", contents(&settings).await));
             findings.push(("Slack", slack(&settings)));
         }
     }
@@ -177,6 +180,13 @@ async fn clickhouse(settings: &Settings) -> Vec<Finding> {
     }
 }
 
+fn prices(settings: &Settings) -> Finding {
+    match PriceBook::load(&settings.pricing) {
+        Ok(book) => Good(format!("book {}, {} entries", book.revision(), book.entries().count())),
+        Err(error) => Bad(error.to_string()),
+    }
+}
+
 fn alerts(settings: &Settings) -> Finding {
     match (crate::alert::check_rules(&settings.alerts.rules), settings.alerts.rules.len()) {
         (Err(error), _) => Bad(error.to_string()),
@@ -185,6 +195,32 @@ fn alerts(settings: &Settings) -> Finding {
         }
         (Ok(()), 1) => Good("1 rule".to_owned()),
         (Ok(()), count) => Good(format!("{count} rules")),
+    }
+}
+
+async fn contents(settings: &Settings) -> Finding {
+    let kept = match settings.contents.store {
+        ContentsStore::Off => "are not stored".to_owned(),
+        ContentsStore::Truncated => format!("are stored up to {} bytes each", settings.contents.truncate_bytes),
+        ContentsStore::Full => format!("are stored up to {} bytes each", settings.contents.max_body_bytes),
+    };
+    let text = format!("bodies {kept}; policies: {}", settings.contents.policies.len());
+    let gives_scores = settings.contents.policies.iter().any(|policy| policy.action == PolicyAction::Score);
+    if gives_scores && crate::contents::scores::sources_with_keys(&settings.sources).next().is_none() {
+        return Bad(format!("{text}; they give scores, and no source has an API key: set HELICONE_API_KEY"));
+    }
+    if settings.contents.store == ContentsStore::Off || settings.clickhouse.reader_user.is_empty() {
+        return Good(text);
+    }
+    let Some(reader) = Reader::beside(settings) else { return Good(text) };
+    match reader.may_read_contents(CLICKHOUSE_TIMEOUT).await {
+        Ok(false) => Good(format!("{text}; {} may not read bodies", reader.user)),
+        Ok(true) => Bad(format!(
+            "{text}; {user} may read bodies: REVOKE SELECT ON {database}.content_rows FROM {user}, and on {database}.contents",
+            user = reader.user,
+            database = reader.database
+        )),
+        Err(error) => Note(format!("{text}; it is not known who may read bodies: {error}")),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Why a command fails.
 
 use crate::{
+    pricing::PricingError,
+    repricing::RepricingError,
     service::ServiceError,
     settings::SettingsError,
     store::{StoreError, engine::EngineError},
@@ -20,6 +22,9 @@ pub enum CommandError {
     /// ClickHouse.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Costs could not be decided again.
+    #[error(transparent)]
+    Repricing(#[from] RepricingError),
     /// The embedded engine's own process.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -41,9 +46,18 @@ pub enum CommandError {
     /// A query could not be brought to ClickHouse.
     #[error("ClickHouse cannot be reached: {0}; is `heliometer serve` running?")]
     Unreachable(String),
+    /// Nobody may read contents on a server.
+    #[error(
+        "no user may read contents: set contents.reader_user and contents.reader_password to a user of the ClickHouse server \
+         with SELECT on the tables contents and content_rows"
+    )]
+    NoContentsReader,
     /// Options that contradict each other.
     #[error("{0}")]
     Usage(String),
+    /// A price book cannot be used.
+    #[error(transparent)]
+    Pricing(#[from] PricingError),
     /// Dead letters could not be handled.
     #[error("{0}")]
     DeadLetters(String),
@@ -57,7 +71,7 @@ impl CommandError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::Usage(_) => 2,
+            Self::Settings(_) | Self::Usage(_) | Self::Pricing(_) | Self::NoContentsReader => 2,
             Self::Service(error) => error.exit_code(),
             Self::Simulate(error) => error.exit_code(),
             _ => 1,

@@ -6,6 +6,8 @@ mod dead_letters;
 mod doctor;
 mod error;
 mod migrate;
+mod prices;
+mod reprice;
 mod send_test;
 mod serve;
 pub mod simulate;
@@ -58,6 +60,10 @@ enum Command {
     Sql(sql::SqlArgs),
     /// Signed messages that could not be understood: list, replay or drop them.
     DeadLetters(dead_letters::DeadLettersArgs),
+    /// The price book: list, check, import, and explain how a cost comes about.
+    Prices(prices::PricesArgs),
+    /// Decide the cost of stored calls again, with today's price book; shows the drift first.
+    Reprice(reprice::RepriceArgs),
     /// The embedded engine's own process; `serve` starts it.
     #[command(hide = true)]
     Engine(child::ChildArguments),
@@ -91,12 +97,15 @@ impl CommandLine {
             let settings = load(self.config.as_deref())?;
             crate::tls::install_crypto_provider();
             match self.command {
-                Command::Serve(arguments) => serve::run(arguments, settings).await.map(|()| 0),
+                // On the heap: it is by far the largest of these futures.
+                Command::Serve(arguments) => Box::pin(serve::run(arguments, settings)).await.map(|()| 0),
                 Command::Migrate(arguments) => migrate::run(arguments, settings).await.map(|()| 0),
                 Command::SendTest(arguments) => send_test::run(arguments, &settings).await.map(|()| 0),
                 Command::Simulate(arguments) => Ok(simulate::run(*arguments, &settings.data_dir).await.map(|()| 0)?),
                 Command::Sql(arguments) => sql::run(arguments, &settings).await.map(|()| 0),
                 Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings).await.map(|()| 0),
+                Command::Reprice(arguments) => reprice::run(arguments, settings).await.map(|()| 0),
+                Command::Prices(arguments) => prices::run(arguments, &settings),
                 Command::Doctor | Command::Engine(_) => Ok(0),
             }
         })

@@ -17,13 +17,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Runs a query with the reader's rights and prints the answer as a table, or in any ClickHouse output format.
 ///
 /// Works beside a running `serve`; without one, the embedded engine is started for the query. Views to begin with:
-/// requests, model_minute, model_day, user_hour, user_month, outcomes, alerts, dead_letters. Columns are explained by
+/// requests, model_minute, model_day, user_hour, user_month, outcomes, alerts, dead_letters, inspections. Columns are explained by
 /// `heliometer sql "DESCRIBE model_day"`.
 #[derive(Debug, clap::Args)]
 pub(super) struct SqlArgs {
     /// An output format of ClickHouse, such as JSONEachRow, CSVWithNames, Vertical or Parquet.
     #[arg(long, value_name = "FORMAT", default_value = "PrettyCompactMonoBlock")]
     format: String,
+    /// Ask with the rights of the user who may read the view contents: what people said.
+    #[arg(long)]
+    contents: bool,
     /// The query; `-` reads it from standard input.
     query: String,
 }
@@ -36,7 +39,25 @@ pub(super) async fn run(arguments: SqlArgs, settings: &Settings) -> Result<(), C
     } else {
         arguments.query
     };
+    if arguments.contents {
+        return ask_for_contents(&query, &arguments.format, settings).await;
+    }
     ask_or_start(&query, &arguments.format, settings).await
+}
+
+async fn ask_for_contents(query: &str, format: &str, settings: &Settings) -> Result<(), CommandError> {
+    if let Some(reader) = Reader::of_contents_beside(settings) {
+        return ask(&reader.ok_or(CommandError::NoContentsReader)?, query, format).await;
+    }
+    let database =
+        Database::open(settings, DatabaseOptions { program: &program()?, join_running: true }, &Health::default())
+            .await?;
+    let result = match database.contents_reader() {
+        Some(reader) => ask(reader, query, format).await,
+        None => Err(CommandError::NoContentsReader),
+    };
+    database.close().await;
+    result
 }
 
 /// Asks the ClickHouse that is there, or starts the embedded engine for the query.

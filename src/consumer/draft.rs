@@ -1,16 +1,18 @@
 //! A row in the making: what the payload tells, to be finished by what the stored object tells.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     domain::{PresignedUrl, SourceName, UsdAmount, UtcMillis},
     event_log::Position,
     fetch::FetchStatus,
     payload::{Metadata, Payload},
-    pricing,
+    pricing::{self, PriceBook},
     store::RequestRow,
-    usage::{Body, ResponseFacts, ResponseStatus, StoredObject, Usage},
+    usage::{Body, ResponseFacts, ResponseStatus, ServiceTier, StoredObject},
 };
+
+use super::tokens::Tokens;
 
 /// A body's own creation time counts when it lies within this before receipt.
 const PLAUSIBLE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -30,7 +32,7 @@ enum Stage {
 impl Stage {
     const fn of(fetch_status: FetchStatus) -> Self {
         match fetch_status {
-            FetchStatus::Fetched => Self::Enriched,
+            FetchStatus::Fetched | FetchStatus::HeliconeApi => Self::Enriched,
             FetchStatus::Pending => Self::Pending,
             _ => Self::WithoutObject,
         }
@@ -43,11 +45,13 @@ impl Stage {
     }
 }
 
-/// What counts as inefficient.
-#[derive(Clone, Copy, Debug)]
+/// What rows are judged by: what counts as inefficient, and what calls cost.
+#[derive(Clone, Debug)]
 pub struct Judgement {
     /// `limits.max_token_ratio`
     pub max_token_ratio: f64,
+    /// The price book.
+    pub prices: Arc<PriceBook>,
 }
 
 /// Everything a row needs from its payload. Holds no body, so that many can wait for their fetches.
@@ -129,9 +133,15 @@ impl Draft {
         self.url.as_ref()
     }
 
+    /// Nothing tells of the response: its body was left out of the webhook, and is no more than a notice there.
+    #[must_use]
+    pub fn lacks_response(&self) -> bool {
+        !self.is_test && self.facts.usage.is_none() && self.facts.status == ResponseStatus::Unknown
+    }
+
     /// The finished row. The stored object fills in what the payload does not tell; an unreadable one changes nothing.
     #[must_use]
-    pub fn finish(self, fetch_status: FetchStatus, object: Option<&[u8]>, judgement: Judgement) -> RequestRow {
+    pub fn finish(self, fetch_status: FetchStatus, object: Option<&[u8]>, judgement: &Judgement) -> RequestRow {
         let stored = object.map(|object| {
             serde_json::from_slice::<StoredObject<'_>>(object)
                 .map(|object| ResponseFacts::read(&Body::from_payload(object.response)))
@@ -144,8 +154,19 @@ impl Draft {
         let usage = self.facts.usage.or(stored.usage);
         let status = if self.facts.status == ResponseStatus::Unknown { stored.status } else { self.facts.status };
         let tokens = Tokens::decide(self.metadata.as_ref(), usage.as_ref());
-        let cost = pricing::price(self.metadata.as_ref(), usage.as_ref());
+        let used = tokens.complete(usage);
+        let cost = pricing::price(
+            &judgement.prices,
+            &pricing::Call {
+                provider: &self.provider,
+                model: &self.model,
+                at: self.event_time,
+                metadata: self.metadata.as_ref(),
+                usage: used.as_ref(),
+            },
+        );
         let token_ratio = tokens.ratio();
+        let usage = usage.unwrap_or_default();
         RequestRow {
             request_id: self.request_id,
             source: self.source.into(),
@@ -157,12 +178,26 @@ impl Draft {
             prompt_tokens: tokens.prompt,
             completion_tokens: tokens.completion,
             total_tokens: tokens.total,
-            cached_tokens: usage.and_then(|usage| usage.cached_tokens),
-            cache_write_tokens: usage.and_then(|usage| usage.cache_write_tokens),
-            reasoning_tokens: usage.and_then(|usage| usage.reasoning_tokens),
+            cached_tokens: usage.cached_tokens,
+            cache_write_tokens: usage.cache_write_tokens,
+            cache_write_1h_tokens: usage.cache_write_1h_tokens,
+            reasoning_tokens: usage.reasoning_tokens,
+            prompt_audio_tokens: usage.prompt_audio_tokens,
+            prompt_image_tokens: usage.prompt_image_tokens,
+            completion_audio_tokens: usage.completion_audio_tokens,
+            completion_image_tokens: usage.completion_image_tokens,
+            cached_audio_tokens: usage.cached_audio_tokens,
+            generated_images: usage.generated_images,
+            web_search_requests: usage.web_search_requests,
+            service_tier: usage.service_tier.map_or("", ServiceTier::as_str).to_owned(),
+            usage_source: tokens.source.as_str().to_owned(),
             cost_usd: cost.amount.and_then(UsdAmount::to_decimal64),
             cost_source: cost.source.as_str().to_owned(),
-            gateway_cost_usd: self.metadata.and_then(|metadata| metadata.cost_usd?.to_decimal64()),
+            gateway_cost_usd: cost.gateway_amount.and_then(UsdAmount::to_decimal64),
+            provider_cost_usd: usage.cost_usd.and_then(UsdAmount::to_decimal64),
+            book_cost_usd: cost.book_amount.and_then(UsdAmount::to_decimal64),
+            price_entry: cost.book_entry.unwrap_or_default().to_owned(),
+            unpriced_reason: cost.book_unpriced.map_or("", pricing::UnpricedReason::as_str).to_owned(),
             latency_ms: self
                 .metadata
                 .and_then(|metadata| metadata.latency_ms)
@@ -177,79 +212,6 @@ impl Draft {
             log_offset: self.position.offset.0,
             version: Stage::of(fetch_status).version(),
             is_deleted: 0,
-        }
-    }
-}
-
-/// A request's tokens; `None` is unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tokens {
-    prompt: Option<u64>,
-    completion: Option<u64>,
-    total: Option<u64>,
-}
-
-impl Tokens {
-    /// The gateway's counts when none is negative and there are any; else the body's; else the gateway's that can be.
-    fn decide(metadata: Option<&Metadata>, usage: Option<&Usage>) -> Self {
-        let counts = |tokens: Option<i64>| tokens.and_then(|tokens| u64::try_from(tokens).ok());
-        let gateway = metadata.map_or(Self { prompt: None, completion: None, total: None }, |metadata| {
-            let (prompt, completion) = (counts(metadata.prompt_tokens), counts(metadata.completion_tokens));
-            Self { prompt, completion, total: counts(metadata.total_tokens).or_else(|| sum(prompt, completion)) }
-        });
-        let is_credible = metadata.is_some_and(|metadata| !metadata.has_negative_tokens())
-            && sum(gateway.prompt, gateway.completion).is_some_and(|tokens| tokens > 0);
-        match usage {
-            Some(usage) if !is_credible && !usage.is_empty() => Self {
-                prompt: usage.prompt_tokens,
-                completion: usage.completion_tokens,
-                total: sum(usage.prompt_tokens, usage.completion_tokens),
-            },
-            _ => gateway,
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a ratio of token counts")]
-    fn ratio(self) -> Option<f64> {
-        match (self.prompt, self.completion) {
-            (Some(prompt), Some(completion)) if completion > 0 => Some(prompt as f64 / completion as f64),
-            _ => None,
-        }
-    }
-}
-
-/// Of what is known; `None` when nothing is.
-fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
-    match (a, b) {
-        (None, None) => None,
-        (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whose_tokens_count() {
-        let metadata = |prompt: i64, completion: i64, total: i64| Metadata {
-            prompt_tokens: Some(prompt),
-            completion_tokens: Some(completion),
-            total_tokens: Some(total),
-            ..Metadata::default()
-        };
-        let body = Usage { prompt_tokens: Some(30), completion_tokens: Some(628), ..Usage::default() };
-        let tokens = |prompt, completion, total| Tokens { prompt, completion, total };
-        for (what, metadata, usage, expected) in [
-            ("gateway", Some(metadata(9, 12, 21)), Some(body), tokens(Some(9), Some(12), Some(21))),
-            ("zeros, body knows", Some(metadata(0, 0, 0)), Some(body), tokens(Some(30), Some(628), Some(658))),
-            ("zeros, nobody knows", Some(metadata(0, 0, 0)), None, tokens(Some(0), Some(0), Some(0))),
-            ("negative, body knows", Some(metadata(-1, -1, -2)), Some(body), tokens(Some(30), Some(628), Some(658))),
-            ("negative, nobody knows", Some(metadata(-1, -1, -2)), None, tokens(None, None, None)),
-            ("no metadata", None, Some(body), tokens(Some(30), Some(628), Some(658))),
-            ("nothing", None, None, tokens(None, None, None)),
-        ] {
-            assert_eq!(Tokens::decide(metadata.as_ref(), usage.as_ref()), expected, "{what}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What can stop the consumer.
 
-use crate::{event_log::EventLogError, store::StoreError};
+use crate::{event_log::EventLogError, helicone_api::HeliconeApiError, store::StoreError};
 
 /// Why the consumer cannot go on. Passing failures are retried inside and never become one of these.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,17 @@ pub enum ConsumerError {
         /// `limits.dead_letter_window`
         window: usize,
     },
+    /// A source's API cannot be set up.
+    #[error("source {source_name}: {error}")]
+    HeliconeApi {
+        /// Which source.
+        source_name: String,
+        /// Why.
+        error: HeliconeApiError,
+    },
+    /// A metric was registered twice.
+    #[error("metrics cannot be set up: {0}")]
+    Metrics(prometheus::Error),
     /// A task of the consumer died; what it worked on is not committed and will be read again.
     #[error("a consumer task failed: {0}; its messages will be read again after a restart")]
     Task(#[from] tokio::task::JoinError),

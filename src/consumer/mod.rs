@@ -14,6 +14,7 @@
 
 mod backoff;
 mod batching;
+mod bodies;
 mod dead_letter;
 mod decide;
 mod draft;
@@ -24,7 +25,9 @@ mod offsets;
 mod parts;
 mod retry;
 mod task;
+mod tokens;
 
+pub use bodies::ByIdApi;
 pub use draft::{Draft, Judgement};
 pub use error::ConsumerError;
 pub use metrics::ConsumerMetrics;

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use clickhouse::Client;
 use tokio::sync::Notify;
 
-use super::{ConsumerMetrics, Judgement};
-use crate::{domain::Clock, event_log::EventLog, fetch::Fetcher, store::StoreMetrics};
+use super::{ByIdApi, ConsumerMetrics, Judgement};
+use crate::{contents::Inspector, domain::Clock, event_log::EventLog, fetch::Fetcher, store::StoreMetrics};
 
 /// What the consumer works with.
 pub struct ConsumerParts {
@@ -18,12 +18,16 @@ pub struct ConsumerParts {
     pub timeout: Duration,
     /// Gets stored objects.
     pub fetcher: Arc<Fetcher>,
+    /// Has bodies where storage has none.
+    pub by_id: ByIdApi,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Notified after every insert.
     pub inserted: Arc<Notify>,
     /// What is inefficient.
     pub judgement: Judgement,
+    /// Stores and judges bodies, where the settings say so.
+    pub inspector: Option<Arc<Inspector>>,
     /// Rows wait at most this long for their batch.
     pub flush_interval: Duration,
     /// A batch of this many messages is written at once.

@@ -14,18 +14,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ConsumerError, ConsumerParts, Draft, GROUP, backoff,
-    batching::{Batching, InFlight, sleep_until},
+    batching::{Batching, Finished, InFlight, sleep_until},
+    bodies::settle,
     dead_letter,
     decide::{Decoded, Outcome, decide, decode},
     guard::Guard,
     offsets::OffsetTracker,
-    retry::{self, Deferral},
+    retry::Deferral,
 };
 use crate::{
+    contents::Inspected,
     event_log::{LogEvent, Offset, Partition, ReadLimits, Record, Subscription, Topic},
-    fetch::{FetchStatus, Fetched},
+    fetch::{FetchStatus, Wanted},
     payload::headers,
-    store::{LogPositionRow, RecentIds, RequestRow, write_positions},
+    store::{LogPositionRow, RecentIds, write_positions},
 };
 
 const POSITIONS_EVERY: Duration = Duration::from_secs(1);
@@ -37,7 +39,7 @@ pub struct Consumer {
     parts: Arc<ConsumerParts>,
     subscription: Box<dyn Subscription>,
     partitions: HashMap<Partition, PartitionState>,
-    fetches: JoinSet<(RequestRow, InFlight)>,
+    fetches: JoinSet<(Finished, InFlight)>,
     batching: Batching,
     in_flight_records: usize,
     in_flight_bytes: usize,
@@ -103,7 +105,7 @@ impl Consumer {
                     }
                 },
                 Some(fetched) = self.fetches.join_next(), if !self.fetches.is_empty() => match fetched {
-                    Ok((row, message)) => self.add_row(row, message),
+                    Ok((finished, message)) => self.add(finished, message),
                     // Its message would never get an outcome here: start anew from the last commit.
                     Err(error) => return Err(error.into()),
                 },
@@ -228,35 +230,36 @@ impl Consumer {
 
     /// Starts the fetch, or makes the row at once where there is nothing to fetch.
     fn enrich(&mut self, draft: Draft, record: &Record, message: InFlight) {
-        let judgement = self.parts.judgement;
         let Some(url) = draft.url().filter(|_| !draft.is_test()).cloned() else {
             let status = if draft.is_test() { FetchStatus::Test } else { FetchStatus::None };
-            let row = draft.finish(status, None, judgement);
-            self.add_row(row, message);
+            let row = draft.finish(status, None, &self.parts.judgement);
+            if self.parts.inspector.is_none() {
+                self.add(Finished { row, inspected: Inspected::default() }, message);
+            } else {
+                let (parts, record) = (self.parts.clone(), record.clone());
+                self.fetches.spawn(async move { (Finished::new(&parts, row, &record, None).await, message) });
+            }
             return;
         };
         let (parts, record) = (self.parts.clone(), record.clone());
         self.fetches.spawn(async move {
-            let row = match parts.fetcher.fetch(&url, draft.received_at()).await {
-                Fetched::Object(object) => draft.finish(FetchStatus::Fetched, Some(&object), judgement),
-                Fetched::Never(status) => draft.finish(status, None, judgement),
-                Fetched::NotNow { retry_after } => {
-                    // First this, then the row and the commit: a crash in between repeats both.
-                    let status = retry::defer(&parts, &url, Deferral::new(&record), retry_after).await;
-                    draft.finish(status, None, judgement)
-                }
-            };
-            (row, message)
+            let wanted = Wanted { source: draft.source(), url: &url, received_at: draft.received_at() };
+            let fetched = parts.fetcher.fetch(wanted).await;
+            // Putting off comes first, then the row and the commit: a crash in between repeats both.
+            let (status, object) = settle(&parts, &draft, &url, fetched, Deferral::new(&record)).await;
+            let row = draft.finish(status, object.as_deref(), &parts.judgement);
+            (Finished::new(&parts, row, &record, object).await, message)
         });
     }
 
-    fn add_row(&mut self, row: RequestRow, message: InFlight) {
+    fn add(&mut self, finished: Finished, message: InFlight) {
+        let row = &finished.row;
         if row.cost_usd.is_none() && !row.is_test {
             self.parts.metrics.unpriced(&row.model, &mut self.unpriced_models);
         }
         let outcome = if row.is_test { Outcome::Test } else { Outcome::Stored };
-        let outcome = outcome.row_of(&row);
-        self.batching.push_request(row, Some(outcome), message);
+        let outcome = outcome.row_of(row);
+        self.batching.push_request(finished, Some(outcome), message);
     }
 
     async fn commit(&mut self, messages: &[InFlight]) {

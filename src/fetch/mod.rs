@@ -1,20 +1,24 @@
 //! Gets the stored bodies from `request_response_url`.
 //!
 //! The URL comes from whoever can sign a webhook and carries its own credential, so two things are guarded: where it
-//! may lead (the scheme, and every resolved address, see [`policy`]), and where it may appear (nowhere with its query).
-//! Redirects are not followed: object storage does not redirect a pre-signed URL.
+//! may lead (scheme, host and every resolved address, again at each redirect, see [`policy`]), and where it may appear
+//! (nowhere with its query).
 //!
-//! A fetch is bounded in attempts, time, and bytes after decompression; all fetches together in number and bytes. It
-//! never fails a message: what could not be had is a [`FetchStatus`], and the row is written from the payload. What could
+//! A fetch is bounded in attempts, time, and bytes after decompression; all fetches together in number, in number per
+//! host, and in bytes; whose URL ends first goes first (see [`gate`]). A host that fails again and again is left alone for
+//! a while (see [`hosts`]). A fetch never fails a message: what could not be had is a [`FetchStatus`], and the row is written from the payload. What could
 //! not be had in the few seconds that a row may wait is [`Fetched::NotNow`], and is asked for again later, as long as the
 //! URL lives.
 
 mod attempt;
+mod gate;
+mod hosts;
 mod metrics;
 mod policy;
 mod schedule;
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -23,15 +27,16 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
-    domain::{Clock, PresignedUrl, UtcMillis},
-    settings::FetchSettings,
+    domain::{Clock, PresignedUrl, SourceName, UtcMillis},
+    settings::{FetchSettings, SourceSettings},
 };
-use attempt::{Attempt, AttemptError};
+pub use attempt::Object;
+use attempt::{AttemptError, Attempts};
+use gate::Gate;
+use hosts::{Host, Hosts};
 pub use metrics::FetchMetrics;
-pub use policy::AddressPolicy;
+pub use policy::{AddressPolicy, UrlPolicy};
 
-/// Bytes of objects in memory at once, over all fetches.
-const MAX_IN_FLIGHT_BYTES: usize = 256 * 1024 * 1024;
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Why fetching cannot be set up.
@@ -48,8 +53,8 @@ pub enum FetchError {
 /// What a fetch came to.
 #[derive(Debug)]
 pub enum Fetched {
-    /// The object, decompressed.
-    Object(Vec<u8>),
+    /// The object.
+    Object(Object),
     /// It is not to be had, and why: asking again would change nothing.
     Never(FetchStatus),
     /// The storage failed, was slow or busy: worth another try.
@@ -80,6 +85,8 @@ pub enum FetchStatus {
     None,
     /// `fetch.enabled = false`.
     Disabled,
+    /// Storage has it not, but Helicone's API has.
+    HeliconeApi,
     /// 404: normal on plans that do not store bodies.
     NotFound,
     /// 403, or past its life.
@@ -106,6 +113,7 @@ impl FetchStatus {
             Self::Fetched => "fetched",
             Self::None => "none",
             Self::Disabled => "disabled",
+            Self::HeliconeApi => "helicone_api",
             Self::NotFound => "not_found",
             Self::Expired => "expired",
             Self::Refused => "refused",
@@ -118,14 +126,32 @@ impl FetchStatus {
     }
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Whose webhook named the URL: decides which hosts are allowed.
+    pub source: &'a SourceName,
+    /// Where the object is.
+    pub url: &'a PresignedUrl,
+    /// When the webhook was received, which bounds the URL's life.
+    pub received_at: UtcMillis,
+}
+
+impl Wanted<'_> {
+    fn expires_at(&self) -> UtcMillis {
+        self.url.expires_at(self.received_at)
+    }
+}
+
 /// Fetches objects. Shared by all of a consumer's work.
 pub struct Fetcher {
     settings: FetchSettings,
-    policy: Arc<AddressPolicy>,
-    client: reqwest::Client,
-    slots: Semaphore,
-    /// In KiB, since a semaphore counts in 32 bits.
-    memory_kib: Arc<Semaphore>,
+    /// By source; the default for those that are no longer configured.
+    policies: HashMap<SourceName, UrlPolicy>,
+    default_policy: UrlPolicy,
+    attempts: Attempts,
+    hosts: Hosts,
+    gate: Gate,
     clock: Arc<dyn Clock>,
     jitter: Mutex<StdRng>,
     metrics: FetchMetrics,
@@ -138,27 +164,41 @@ impl Fetcher {
     /// [`FetchError`] for settings that cannot be used.
     pub fn new(
         settings: FetchSettings,
+        sources: &[SourceSettings],
         clock: Arc<dyn Clock>,
         metrics: FetchMetrics,
         seed: u64,
     ) -> Result<Self, FetchError> {
-        let policy = Arc::new(AddressPolicy::new(&settings.allow_private_cidrs)?);
+        let addresses = Arc::new(AddressPolicy::new(&settings.allow_private_cidrs)?);
         let client = reqwest::Client::builder()
+            // Followed by hand, each step checked.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .referer(false)
             .gzip(true)
+            .zstd(true)
+            .brotli(true)
             .connect_timeout(Duration::from_millis(settings.attempt_timeout_ms))
-            .pool_max_idle_per_host(settings.max_concurrent)
+            .pool_max_idle_per_host(settings.max_concurrent_per_host)
             .user_agent(concat!("heliometer/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(policy::GuardedResolver::new(policy.clone()))
+            .dns_resolver(policy::GuardedResolver::new(addresses.clone()))
             .build()
             .map_err(|error| FetchError::Client(error.to_string()))?;
+        let policy = |source: &SourceSettings| {
+            let allow_http = source.fetch_allow_http.unwrap_or(settings.allow_http);
+            (source.name.clone(), UrlPolicy::new(&source.fetch_hosts, allow_http))
+        };
         Ok(Self {
-            slots: Semaphore::new(settings.max_concurrent),
-            memory_kib: Arc::new(Semaphore::new(MAX_IN_FLIGHT_BYTES / 1024)),
-            policy,
-            client,
+            policies: sources.iter().map(policy).collect(),
+            default_policy: UrlPolicy::new(&[], settings.allow_http),
+            attempts: Attempts {
+                client,
+                addresses,
+                memory_kib: Arc::new(Semaphore::new(settings.max_in_flight_bytes.div_ceil(1024))),
+                max_object_bytes: settings.max_object_bytes,
+            },
+            hosts: Hosts::new(settings.max_concurrent_per_host),
+            gate: Gate::new(settings.max_concurrent),
             settings,
             clock,
             jitter: Mutex::new(StdRng::seed_from_u64(seed)),
@@ -166,18 +206,26 @@ impl Fetcher {
         })
     }
 
-    /// Reads the object within `fetch.total_timeout_ms`, in several attempts. The time spent waiting for a free slot
+    /// Reads the object within `fetch.total_timeout_ms`, in several attempts. The time spent waiting for a free place
     /// counts: a slow bucket must not delay a row's cost.
-    pub async fn fetch(&self, url: &PresignedUrl, received_at: UtcMillis) -> Fetched {
+    pub async fn fetch(&self, wanted: Wanted<'_>) -> Fetched {
         let total = Duration::from_millis(self.settings.total_timeout_ms);
         let each = Duration::from_millis(self.settings.attempt_timeout_ms);
         let tries = Tries { most: self.settings.max_attempts, each, deadline: Instant::now() + total };
         let in_time = async {
-            let Ok(_slot) = self.slots.acquire().await else { return Fetched::NotNow { retry_after: None } };
-            self.attempts(url, received_at, tries).await
+            let host = self.hosts.of(wanted.url.expose());
+            let (_at_host, _in_all) =
+                (host.gate.enter(wanted.expires_at()).await, self.gate.enter(wanted.expires_at()).await);
+            self.attempts(wanted, &host, tries).await
         };
         let fetched = tokio::time::timeout(total, in_time).await;
-        self.finished(url, fetched.unwrap_or(Fetched::NotNow { retry_after: None }))
+        self.finished(wanted.url, fetched.unwrap_or(Fetched::NotNow { retry_after: None }))
+    }
+
+    /// For how long it is of no use to ask the URL's host.
+    #[must_use]
+    pub fn host_open_for(&self, url: &PresignedUrl) -> Option<Duration> {
+        self.hosts.of(url.expose()).open_for(Instant::now())
     }
 
     /// How many [`Fetcher::fetch_again`] may run at once. They have places of their own: the slow ones among them must
@@ -188,24 +236,26 @@ impl Fetcher {
     }
 
     /// Makes one attempt, for whom nobody waits: it may take `fetch.retry_timeout_ms`.
-    pub async fn fetch_again(&self, url: &PresignedUrl, received_at: UtcMillis) -> Fetched {
+    pub async fn fetch_again(&self, wanted: Wanted<'_>) -> Fetched {
         let each = Duration::from_millis(self.settings.retry_timeout_ms);
         let tries = Tries { most: 1, each, deadline: Instant::now() + each };
-        self.finished(url, self.attempts(url, received_at, tries).await)
+        let host = self.hosts.of(wanted.url.expose());
+        self.finished(wanted.url, self.attempts(wanted, &host, tries).await)
     }
 
     /// When to ask again after `deferrals` times of putting it off. `None` when the URL's life is over by then.
-    pub fn not_before(
-        &self,
-        url: &PresignedUrl,
-        received_at: UtcMillis,
-        deferrals: u32,
-        retry_after: Option<Duration>,
-    ) -> Option<UtcMillis> {
+    #[must_use]
+    pub fn not_before(&self, wanted: Wanted<'_>, deferrals: u32, retry_after: Option<Duration>) -> Option<UtcMillis> {
         let first = Duration::from_millis(self.settings.retry_first_delay_ms);
         let longest = Duration::from_millis(self.settings.retry_max_delay_ms);
         let pause = self.jitter(schedule::doubled(first, deferrals).min(longest));
-        schedule::not_before(self.clock.now(), url.expires_at(received_at), pause, retry_after)
+        schedule::not_before(self.clock.now(), wanted.expires_at(), pause, retry_after)
+    }
+
+    /// Counts bytes that came another way as an object; `None` when there is no memory for them.
+    #[must_use]
+    pub fn adopt(&self, bytes: Vec<u8>) -> Option<Object> {
+        self.attempts.adopt(bytes)
     }
 
     fn finished(&self, url: &PresignedUrl, fetched: Fetched) -> Fetched {
@@ -217,32 +267,34 @@ impl Fetcher {
         fetched
     }
 
-    async fn attempts(&self, url: &PresignedUrl, received_at: UtcMillis, tries: Tries) -> Fetched {
+    async fn attempts(&self, wanted: Wanted<'_>, host: &Host, tries: Tries) -> Fetched {
         if !self.settings.enabled {
             return Fetched::Never(FetchStatus::Disabled);
         }
-        if !self.policy.allows_url(url.expose(), self.settings.allow_http) {
-            return Fetched::Never(FetchStatus::Refused);
-        }
-        let attempt = Attempt {
-            client: &self.client,
-            timeout: tries.each,
-            memory_kib: &self.memory_kib,
-            max_object_bytes: self.settings.max_object_bytes,
-        };
+        let policy = self.policies.get(wanted.source).unwrap_or(&self.default_policy);
         let mut retry_after = None;
         for number in 1..=tries.most {
-            let life_left = url.expires_at(received_at).since(self.clock.now());
+            let life_left = wanted.expires_at().since(self.clock.now());
             if life_left.is_zero() {
                 return Fetched::Never(FetchStatus::Expired);
             }
             let started = Instant::now();
-            let result = attempt.run(url).await;
+            let leave = match host.ask(started) {
+                Ok(leave) => leave,
+                Err(wait) => return Fetched::NotNow { retry_after: Some(wait) },
+            };
+            let result = self.attempts.run(wanted.url.expose(), policy, tries.each).await;
             self.metrics.attempted(number, result.as_ref().err(), started.elapsed(), life_left);
+            match &result {
+                Err(AttemptError::Retry { is_host_down: true, .. }) => host.failed(Instant::now(), leave),
+                // Was not asked.
+                Err(AttemptError::Final(FetchStatus::Refused)) => {}
+                _ => host.answered(),
+            }
             match result {
                 Ok(object) => return Fetched::Object(object),
                 Err(AttemptError::Final(status)) => return Fetched::Never(status),
-                Err(AttemptError::Retry { after }) => retry_after = after,
+                Err(AttemptError::Retry { after, .. }) => retry_after = after,
             }
             let pause = retry_after.unwrap_or_else(|| self.jitter(schedule::doubled(FIRST_BACKOFF, number)));
             if number == tries.most || Instant::now() + pause >= tries.deadline {

@@ -8,6 +8,7 @@ use std::{
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
+use wildmatch::WildMatch;
 
 use super::FetchError;
 
@@ -15,6 +16,37 @@ use super::FetchError;
 #[derive(Clone, Debug)]
 pub struct AddressPolicy {
     allowed_private: Vec<IpNet>,
+}
+
+/// Which URLs a source's webhooks may name.
+#[derive(Clone, Debug, Default)]
+pub struct UrlPolicy {
+    /// Host names as globs; none allows any.
+    hosts: Vec<WildMatch>,
+    allow_http: bool,
+}
+
+impl UrlPolicy {
+    /// Hosts that match one of `hosts` (any when there are none), over TLS unless `allow_http`.
+    #[must_use]
+    pub fn new(hosts: &[String], allow_http: bool) -> Self {
+        Self { hosts: hosts.iter().map(|host| WildMatch::new_case_insensitive(host)).collect(), allow_http }
+    }
+
+    /// Scheme, host name, and the address if the URL names one. Host names are judged again by what they resolve to.
+    pub(super) fn allows(&self, url: &Url, addresses: &AddressPolicy) -> bool {
+        let scheme_allowed = url.scheme() == "https" || (self.allow_http && url.scheme() == "http");
+        let name = url.host_str().unwrap_or("");
+        let host_allowed = self.hosts.is_empty() || self.hosts.iter().any(|host| host.matches(name));
+        scheme_allowed
+            && host_allowed
+            && match url.host() {
+                Some(Host::Domain(_)) => true,
+                Some(Host::Ipv4(address)) => addresses.allows(address.into()),
+                Some(Host::Ipv6(address)) => addresses.allows(address.into()),
+                None => false,
+            }
+    }
 }
 
 /// No address of the host may be connected to.
@@ -33,18 +65,6 @@ impl AddressPolicy {
             .map(|text| text.parse().map_err(|_| FetchError::Cidr(text.clone())))
             .collect::<Result<_, _>>()?;
         Ok(Self { allowed_private })
-    }
-
-    /// Scheme, and the address if the URL names one. Host names are judged by what they resolve to.
-    pub(super) fn allows_url(&self, url: &Url, allow_http: bool) -> bool {
-        let scheme_allowed = url.scheme() == "https" || (allow_http && url.scheme() == "http");
-        scheme_allowed
-            && match url.host() {
-                Some(Host::Domain(_)) => true,
-                Some(Host::Ipv4(address)) => self.allows(address.into()),
-                Some(Host::Ipv6(address)) => self.allows(address.into()),
-                None => false,
-            }
     }
 
     /// Whether this address may be connected to.
@@ -145,19 +165,28 @@ mod tests {
     }
 
     #[test]
-    fn schemes_and_address_literals_are_judged_before_connecting() {
-        let policy = AddressPolicy::new(&["127.0.0.0/8".to_owned()]).expect("a network");
-        for (url, allow_http, allowed) in [
-            ("https://s3.us-west-2.amazonaws.com/x", false, true),
-            ("http://s3.us-west-2.amazonaws.com/x", false, false),
-            ("http://127.0.0.1:9000/x", true, true),
-            ("http://2130706433/x", true, true),
-            ("http://169.254.169.254/latest", true, false),
-            ("file:///etc/passwd", true, false),
-            ("ftp://example.com/", true, false),
+    fn schemes_hosts_and_address_literals_are_judged_before_connecting() {
+        let addresses = AddressPolicy::new(&["127.0.0.0/8".to_owned()]).expect("a network");
+        let s3 = ["*.amazonaws.com".to_owned(), "minio.internal".to_owned()];
+        for (url, hosts, allow_http, allowed) in [
+            ("https://s3.us-west-2.amazonaws.com/x", &[][..], false, true),
+            ("http://s3.us-west-2.amazonaws.com/x", &[], false, false),
+            ("http://127.0.0.1:9000/x", &[], true, true),
+            ("http://2130706433/x", &[], true, true),
+            ("http://169.254.169.254/latest", &[], true, false),
+            ("https://[::ffff:169.254.169.254]/latest", &[], false, false),
+            ("https://[::1]/x", &[], false, false),
+            ("file:///etc/passwd", &[], true, false),
+            ("ftp://example.com/", &[], true, false),
+            ("https://s3.us-west-2.amazonaws.com/x", &s3, false, true),
+            ("https://S3.US-WEST-2.AMAZONAWS.COM:444/x", &s3, false, true),
+            ("https://minio.internal/x", &s3, false, true),
+            ("https://amazonaws.com.example/x", &s3, false, false),
+            ("https://user@example.com/s3.amazonaws.com", &s3, false, false),
+            ("https://127.0.0.1/x", &s3, false, false),
         ] {
-            let url = Url::parse(url).expect("a URL");
-            assert_eq!(policy.allows_url(&url, allow_http), allowed, "{url}");
+            let policy = UrlPolicy::new(hosts, allow_http);
+            assert_eq!(policy.allows(&Url::parse(url).expect("a URL"), &addresses), allowed, "{url} {hosts:?}");
         }
         assert!(matches!(AddressPolicy::new(&["here".to_owned()]), Err(FetchError::Cidr(_))));
     }

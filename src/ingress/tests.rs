@@ -194,7 +194,7 @@ async fn what_cannot_be_served_does_not_start() {
         start_ingress(&settings, log, clock, Health::default(), &registry, shutdown).await
     };
     let empty = start(|settings| {
-        settings.sources = vec![SourceSettings { name: SourceName::default(), secrets: vec![Secret::new("")] }];
+        settings.sources = vec![SourceSettings::new(SourceName::default(), vec![Secret::new("")])];
     });
     assert!(matches!(empty.await, Err(IngressStartError::EmptySecret(name)) if name.as_str() == "default"));
     let proxies = start(|settings| settings.ingress.trusted_proxies = vec!["proxy.example".to_owned()]);

@@ -1,81 +1,43 @@
 //! What a request cost, and who says so.
 //!
-//! The gateway's amount counts when it is credible: above zero, with no negative token count beside it. Helicone
-//! writes 0 also when it knows no price, and a negative amount for a stream without usage. Else the amount that
-//! the provider itself states in the response counts. Else the request is unpriced: NULL, which is never free.
+//! Three may say it, and [`price`] believes them in this order: the gateway, where its amount is credible; the provider,
+//! where the response states an amount; the price book. Else the request is unpriced: NULL, which is never free. What the
+//! book says is kept beside the gateway's amount even when that is believed, so that drift between them shows.
+//!
+//! The book is data: files of [`text`], shipped in `prices/` and read by [`load`](mod@load), in which [`book`] finds the
+//! entry for a call and [`calculate`] multiplies. `docs/pricing.md` is the whole story. This room must never use floats for
+//! money, take a missing price for zero, or guess.
 
-use crate::{domain::UsdAmount, payload::Metadata, usage::Usage};
-
-/// Where a cost comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CostSource {
-    /// Helicone's `metadata.cost`.
-    Gateway,
-    /// The response's own `usage.cost`.
-    Provider,
-    /// Nobody knows a price.
-    Unpriced,
-}
-
-impl CostSource {
-    /// The value in `requests.cost_source`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::Provider => "provider",
-            Self::Unpriced => "unpriced",
-        }
-    }
-}
-
-/// A request's cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cost {
-    /// USD; `None` is unpriced.
-    pub amount: Option<UsdAmount>,
-    /// Who says so.
-    pub source: CostSource,
-}
-
-/// Decides a request's cost.
-#[must_use]
-pub fn price(metadata: Option<&Metadata>, usage: Option<&Usage>) -> Cost {
-    if let Some(metadata) = metadata
-        && let Some(amount) = metadata.cost_usd
-        && amount.is_positive()
-        && !metadata.has_negative_tokens()
-    {
-        return Cost { amount: Some(amount), source: CostSource::Gateway };
-    }
-    match usage.and_then(|usage| usage.cost_usd) {
-        Some(amount) => Cost { amount: Some(amount), source: CostSource::Provider },
-        None => Cost { amount: None, source: CostSource::Unpriced },
-    }
-}
+pub mod book;
+mod builtin;
+mod calculate;
+mod cost;
+mod entry;
+mod error;
+pub mod import;
+pub mod load;
+mod pattern;
+mod rates;
+mod reason;
+pub mod text;
+mod unit_price;
+pub mod write;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+mod book_tests;
+#[cfg(test)]
+mod builtin_tests;
+#[cfg(test)]
+mod calculate_tests;
+#[cfg(test)]
+mod cost_tests;
 
-    #[test]
-    fn who_is_believed() {
-        let usd = |pico_usd| Some(UsdAmount::from_pico_usd(pico_usd));
-        let metadata = |pico_usd, prompt_tokens| Metadata {
-            cost_usd: usd(pico_usd),
-            prompt_tokens: Some(prompt_tokens),
-            ..Metadata::default()
-        };
-        let stated = Usage { cost_usd: usd(7), ..Usage::default() };
-        for (what, metadata, usage, amount, source) in [
-            ("gateway", Some(metadata(5, 1)), Some(stated), usd(5), CostSource::Gateway),
-            ("no price known", Some(metadata(0, 1)), None, None, CostSource::Unpriced),
-            ("stream without usage", Some(metadata(-12_500_000, -1)), None, None, CostSource::Unpriced),
-            ("tokens not credible", Some(metadata(5, -1)), None, None, CostSource::Unpriced),
-            ("provider", Some(metadata(0, 1)), Some(stated), usd(7), CostSource::Provider),
-            ("nothing", None, None, None, CostSource::Unpriced),
-        ] {
-            assert_eq!(price(metadata.as_ref(), usage.as_ref()), Cost { amount, source }, "{what}");
-        }
-    }
-}
+pub use book::{PriceBook, Priced, Unpriced};
+pub use calculate::{Calculation, Line};
+pub use cost::{Call, Cost, CostSource, price};
+pub use entry::{Entry, Validity, parse_moment};
+pub use error::PricingError;
+pub use pattern::Pattern;
+pub use rates::{Component, PriceColumn, Rates, TieredPrices};
+pub use reason::UnpricedReason;
+pub use unit_price::{UnitPrice, UnitPriceError, normalize_foreign_price};

@@ -6,9 +6,11 @@ use crate::{
     admin::AdminError,
     alert::AlertError,
     consumer::ConsumerError,
+    contents::ContentsError,
     event_log::EventLogError,
     fetch::FetchError,
     ingress::IngressStartError,
+    pricing::PricingError,
     settings::SettingsError,
     store::{StoreError, engine::EngineError},
 };
@@ -45,12 +47,18 @@ pub enum ServiceError {
     /// Fetching.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// The price book.
+    #[error(transparent)]
+    Pricing(#[from] PricingError),
     /// The consumer.
     #[error(transparent)]
     Consumer(#[from] ConsumerError),
     /// Alerts.
     #[error(transparent)]
     Alert(#[from] AlertError),
+    /// Contents.
+    #[error("contents: {0}")]
+    Contents(#[from] ContentsError),
     /// A metric was registered twice.
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -64,7 +72,7 @@ impl ServiceError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::Fetch(_) | Self::EventLog(EventLogError::Settings { .. }) => 2,
+            Self::Settings(_) | Self::Fetch(_) | Self::Pricing(_) | Self::EventLog(EventLogError::Settings { .. }) => 2,
             _ => 1,
         }
     }

@@ -24,14 +24,19 @@ pub use roles::{Role, Roles};
 use crate::{
     admin,
     alert::AlertMetrics,
-    consumer::{Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement, RetryConsumer},
+    consumer::{ByIdApi, Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement, RetryConsumer},
+    contents::{
+        ContentsMetrics, Inspector, alert_rules,
+        scores::{ScoreMetrics, ScoreSender},
+    },
     dead_letters::DeadLetters,
     domain::{Clock, SystemClock},
     event_log::{EmbeddedLog, EventLog, KafkaLog, PatientLog, SpooledLog},
     fetch::{FetchMetrics, Fetcher},
     ingress::{self, RunningIngress},
-    settings::Settings,
-    store::{Database, DatabaseOptions, StoreError, StoreMetrics, engine::EngineError, migrate},
+    pricing::PriceBook,
+    settings::{ContentsStore, Settings},
+    store::{Database, DatabaseOptions, Reader, StoreError, StoreMetrics, engine::EngineError, migrate},
     telemetry::Health,
     tls,
 };
@@ -42,6 +47,7 @@ const DATABASE_RETRY: Duration = Duration::from_secs(2);
 /// What is running, for `serve` to announce and to stop.
 pub struct Service {
     settings: Settings,
+    prices: Arc<PriceBook>,
     health: Health,
     log: Arc<dyn EventLog>,
     ingress: Option<RunningIngress>,
@@ -68,6 +74,9 @@ impl Service {
     /// [`ServiceError`] when a part cannot start; those already started are stopped.
     pub async fn start(settings: Settings, roles: Roles, program: PathBuf) -> Result<Self, ServiceError> {
         tls::install_crypto_provider();
+        // First of all: a book with a mistake must not be found out after webhooks were priced by it.
+        let prices = Arc::new(PriceBook::load(&settings.pricing)?);
+        tracing::info!(revision = prices.revision(), entries = prices.entries().count(), "price book read");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (health, registry, stages) = (Health::default(), Registry::new(), Stages::default());
         std::fs::create_dir_all(&*settings.data_dir)
@@ -82,8 +91,18 @@ impl Service {
             None
         };
         let admin = admin::start(&settings, health.clone(), registry.clone(), stages.rest.clone()).await?;
-        let mut service =
-            Self { health, log, ingress, admin, database: None, stages, consumer: None, leader: None, settings };
+        let mut service = Self {
+            prices,
+            health,
+            log,
+            ingress,
+            admin,
+            database: None,
+            stages,
+            consumer: None,
+            leader: None,
+            settings,
+        };
         tokio::spawn(enforce_retention(service.log.clone(), clock.clone(), service.stages.rest.clone()));
         if roles.needs_database()
             && let Err(error) = service.start_database_side(roles, &program, &clock, &registry).await
@@ -103,11 +122,13 @@ impl Service {
     ) -> Result<(), ServiceError> {
         let database = open_database(&self.settings, program, &self.health).await?;
         let (client, timeout) = (database.client().clone(), database.timeout());
+        let reader = database.reader().clone();
         self.admin.connect(database.reader());
         self.database = Some(database);
         if self.settings.clickhouse.migrate_on_start {
             migrate_when_there(&self.settings, &client, clock.as_ref(), &self.health).await?;
         }
+        warn_of_open_contents(&self.settings, &reader, timeout).await;
         self.admin
             .control(&self.settings, DeadLetters::new(self.log.clone(), client.clone(), timeout, clock.clone()))?;
         let store_metrics = StoreMetrics::new(registry)?;
@@ -127,13 +148,23 @@ impl Service {
             } else {
                 timeout + Duration::from_millis(settings.notifiers.timeout_ms)
             };
+            let mut alerts = settings.alerts.clone();
+            alerts.rules.extend(alert_rules(&settings.contents)?);
+            let scores = ScoreSender::new(
+                (client.clone(), timeout),
+                &settings.contents,
+                &settings.sources,
+                clock.clone(),
+                ScoreMetrics::new(registry)?,
+            )?;
             let accounts = Accounts {
                 client,
                 timeout,
                 grace,
                 store_metrics,
                 inserted,
-                alerts: settings.alerts.clone(),
+                alerts,
+                scores,
                 notifiers: settings.notifiers.clone(),
                 clock: clock.clone(),
                 alert_metrics: AlertMetrics::new(registry)?,
@@ -157,15 +188,23 @@ impl Service {
         let Some(database) = &self.database else { return Err(ServiceError::Stopped("the database")) };
         let settings = &self.settings;
         let seed = u64::try_from(clock.now().0).unwrap_or(0);
-        let fetcher = Fetcher::new(settings.fetch.clone(), clock.clone(), FetchMetrics::new(registry)?, seed)?;
+        let fetcher =
+            Fetcher::new(settings.fetch.clone(), &settings.sources, clock.clone(), FetchMetrics::new(registry)?, seed)?;
         let parts = ConsumerParts {
             log: self.log.clone(),
             client: database.client().clone(),
             timeout: database.timeout(),
             fetcher: Arc::new(fetcher),
+            by_id: ByIdApi::new(&settings.sources, registry)?,
             clock: clock.clone(),
             inserted: inserted.clone(),
-            judgement: Judgement { max_token_ratio: settings.limits.max_token_ratio },
+            inspector: Inspector::new(
+                &settings.contents,
+                &settings.sources,
+                clock.clone(),
+                ContentsMetrics::new(registry)?,
+            )?,
+            judgement: Judgement { max_token_ratio: settings.limits.max_token_ratio, prices: self.prices.clone() },
             flush_interval: Duration::from_millis(settings.clickhouse.flush_interval_ms),
             flush_rows: settings.clickhouse.flush_rows,
             max_in_flight_records: settings.limits.max_in_flight_records,
@@ -260,6 +299,22 @@ impl Service {
         if let Some(database) = self.database {
             database.close().await;
         }
+    }
+}
+
+/// On a server the operator gives the rights. What people said should not be open to everybody who may read numbers.
+async fn warn_of_open_contents(settings: &Settings, reader: &Reader, timeout: Duration) {
+    if settings.contents.store == ContentsStore::Off || settings.clickhouse.reader_user.is_empty() {
+        return;
+    }
+    match reader.may_read_contents(timeout).await {
+        Ok(false) => {}
+        Ok(true) => tracing::warn!(
+            user = reader.user,
+            "clickhouse.reader_user may read what people said: REVOKE SELECT ON its database's tables content_rows and \
+             contents; docs/contents.md says how"
+        ),
+        Err(error) => tracing::warn!(%error, "it is not known who may read contents"),
     }
 }
 

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::leader::{Ended, PART, Work};
 use crate::{
     alert::{AlertError, AlertMetrics, Alerter},
+    contents::scores::ScoreSender,
     domain::Clock,
     settings::{AlertSettings, NotifierSettings},
     store::{Rollups, StoreError, StoreMetrics, Term},
@@ -36,6 +37,8 @@ pub(super) struct Accounts {
     pub(super) inserted: Arc<Notify>,
     pub(super) alerts: AlertSettings,
     pub(super) notifiers: NotifierSettings,
+    /// Where policies give scores.
+    pub(super) scores: Option<ScoreSender>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) alert_metrics: AlertMetrics,
     pub(super) health: Health,
@@ -87,12 +90,21 @@ impl Work for Accounts {
                 alerter.run(until, rolled_up).await;
             }
         });
+        let scores = self.scores.clone();
+        let (until, scoring) = (stop_alerter.clone(), term.clone());
+        let mut scores = tokio::spawn(async move {
+            match scores {
+                Some(scores) => scores.run(until, scoring).await,
+                None => until.cancelled().await,
+            }
+        });
         let why = tokio::select! {
             () = stop.cancelled() => Why::Stop,
             () = revoked.cancelled() => Why::Revoked,
             () = term.lost() => Why::Deposed,
             result = &mut rollups => if term.is_lost() { Why::Deposed } else { Why::Died("rollups", result) },
             result = &mut alerter => Why::Died("alerter", result),
+            result = &mut scores => if term.is_lost() { Why::Deposed } else { Why::Died("scores", result) },
         };
         match &why {
             Why::Stop => stop_rollups.cancel(),
@@ -102,6 +114,7 @@ impl Work for Accounts {
         stopped(&mut rollups, "rollups").await;
         stop_alerter.cancel();
         stopped(&mut alerter, "alerter").await;
+        stopped(&mut scores, "scores").await;
         match why {
             Why::Stop | Why::Revoked => {
                 if let Err(error) = term.end().await {

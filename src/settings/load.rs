@@ -48,6 +48,13 @@ pub fn load(config: Option<&Path>) -> Result<Settings, SettingsError> {
     if let Ok(list) = env::var("HELICONE_WEBHOOK_SECRET") {
         add_default_source(&mut settings, &list)?;
     }
+    if let Ok(key) = env::var("HELICONE_API_KEY")
+        && !key.is_empty()
+        && let Some(source) = settings.sources.iter_mut().find(|source| source.name == SourceName::default())
+        && source.helicone_api_key.is_none()
+    {
+        source.helicone_api_key = Some(Secret::new(key));
+    }
     if settings.notifiers.slack_webhook_url.is_none()
         && let Ok(url) = env::var("SLACK_WEBHOOK_URL")
         && !url.is_empty()
@@ -71,7 +78,7 @@ fn add_default_source(settings: &mut Settings, list: &str) -> Result<(), Setting
                 .map_err(|source| SettingsError::Secret { key: "HELICONE_WEBHOOK_SECRET".to_owned(), source })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    settings.sources.push(SourceSettings { name, secrets });
+    settings.sources.push(SourceSettings::new(name, secrets));
     Ok(())
 }
 
@@ -99,7 +106,14 @@ impl Settings {
                 });
             }
         }
-        let at_least_one: [(&str, u64); 10] = [
+        if self.fetch.max_in_flight_bytes < self.fetch.max_object_bytes {
+            return Err(SettingsError::Value {
+                place: "settings".to_owned(),
+                key: "fetch.max_in_flight_bytes".to_owned(),
+                message: "must be at least fetch.max_object_bytes, or the largest objects never fit".to_owned(),
+            });
+        }
+        let at_least_one: [(&str, u64); 11] = [
             ("event_log.partitions", self.event_log.partitions.into()),
             ("ingress.max_body_bytes", self.ingress.max_body_bytes as u64),
             ("ingress.max_connections", self.ingress.max_connections as u64),
@@ -108,6 +122,7 @@ impl Settings {
             ("rate_limit.failed_signatures_per_15_minutes", self.rate_limit.failed_signatures_per_15_minutes.into()),
             ("clickhouse.flush_rows", self.clickhouse.flush_rows as u64),
             ("fetch.max_concurrent", self.fetch.max_concurrent as u64),
+            ("fetch.max_concurrent_per_host", self.fetch.max_concurrent_per_host as u64),
             ("limits.dead_letter_window", self.limits.dead_letter_window as u64),
             ("fetch.max_attempts", self.fetch.max_attempts.into()),
         ];
@@ -139,6 +154,18 @@ impl Settings {
             key: "alerts.rules".to_owned(),
             message: error.to_string(),
         })?;
+        crate::contents::check(&self.contents).map_err(|error| SettingsError::Value {
+            place: "settings".to_owned(),
+            key: "contents".to_owned(),
+            message: error.to_string(),
+        })?;
+        let policies = crate::contents::alert_rules(&self.contents).unwrap_or_default();
+        let all_rules: Vec<_> = self.alerts.rules.iter().cloned().chain(policies).collect();
+        crate::alert::check_rules(&all_rules).map_err(|error| SettingsError::Value {
+            place: "settings".to_owned(),
+            key: "contents.policies".to_owned(),
+            message: error.to_string(),
+        })?;
         if self.clickhouse.is_embedded() && !self.clickhouse.cluster.is_empty() {
             return Err(SettingsError::Value {
                 place: "settings".to_owned(),
@@ -157,6 +184,16 @@ impl Settings {
     }
 }
 
+/// The known key that was probably meant.
+pub(crate) fn nearest_key<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(name, key), *name))
+        .min()
+        .filter(|(distance, name)| *distance <= name.len().max(key.len()) / 2)
+        .map(|(_, name)| name)
+}
+
 /// Turns figment's error into one that names the place, the key and the nearest known key.
 fn explain(error: figment::Error) -> SettingsError {
     let place = error.metadata.as_ref().map_or_else(
@@ -169,11 +206,7 @@ fn explain(error: figment::Error) -> SettingsError {
     let path = error.path.join(".");
     match error.kind {
         Kind::UnknownField(field, known) => {
-            let nearest = known
-                .iter()
-                .map(|name| (strsim::damerau_levenshtein(name, &field), *name))
-                .min()
-                .filter(|(distance, name)| *distance <= name.len().max(field.len()) / 2);
+            let nearest = nearest_key(&field, known);
             let dotted = |name: &str| {
                 let parent = path.strip_suffix(field.as_str()).unwrap_or(&path).trim_end_matches('.');
                 if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
@@ -181,7 +214,7 @@ fn explain(error: figment::Error) -> SettingsError {
             SettingsError::UnknownKey {
                 place,
                 key: dotted(&field),
-                suggestion: nearest.map(|(_, name)| format!(", did you mean `{}`?", dotted(name))).unwrap_or_default(),
+                suggestion: nearest.map(|name| format!(", did you mean `{}`?", dotted(name))).unwrap_or_default(),
                 known: known.join(", "),
             }
         }
@@ -217,6 +250,42 @@ mod tests {
         assert!(message.contains("clickhouse.http_port"), "{message}");
         let message = load_text("[ingress]\ntls = \"on\"").expect_err("wrong word").to_string();
         assert!(message.contains("ingress.tls") && message.contains("self-signed"), "{message}");
+    }
+
+    #[test]
+    fn contents_are_a_word_or_a_table() {
+        use super::super::{ContentsStore, PolicyAction};
+        use crate::contents::pii::PiiKind;
+        let contents = |text: &str| load_text(text).map(|settings| settings.contents);
+        assert_eq!(contents("").expect("default").store, ContentsStore::Off);
+        assert_eq!(contents("contents = \"full\"").expect("a word").store, ContentsStore::Full);
+        let table = "[contents]\nstore = \"truncated\"\ntruncate_bytes = 10\nredact = [\"card\", \"email\"]\n\
+                     [[contents.policies]]\nname = \"p\"\nwhen = \"cost_usd != null && cost_usd > 1\"\naction = \"flag\"";
+        let read = contents(table).expect("a table");
+        assert_eq!((read.store, read.truncate_bytes), (ContentsStore::Truncated, 10));
+        assert_eq!(read.redact, [PiiKind::Email, PiiKind::Card]);
+        assert_eq!((read.policies.len(), read.policies[0].action), (1, PolicyAction::Flag));
+        assert!(contents("[contents]\nredact = false").expect("none").redact.is_empty());
+        for (text, expected) in [
+            ("contents = \"ful\"", "contents"),
+            ("contents = 3", "contents"),
+            ("[contents]\nstor = \"full\"", "unknown key `contents.stor`, did you mean `contents.store`?"),
+            ("[contents]\nstore = \"some\"", "contents.store"),
+            ("[contents]\nredact = [\"e-mail\"]", "\"api_key\""),
+            ("[contents]\nretention_days = 0", "retention_days must be between 1 and 3650"),
+            ("[contents]\nstore = \"full\"\ndetect_pii = false", "detect_pii = false contradicts"),
+            ("[[contents.policies]]\nname = \"p\"\nwen = \"true\"\naction = \"flag\"", "did you mean"),
+            ("[[contents.policies]]\nname = \"p\"\nwhen = \"true\"\naction = \"mail\"", "action"),
+            ("[[contents.policies]]\nname = \"p\"\nwhen = \"tru\"\naction = \"flag\"", "unknown variable `tru`"),
+            (
+                "[[contents.policies]]\nname = \"p\"\nwhen = \"true\"\naction = \"alert\"\n\
+                 [[alerts.rules]]\nname = \"p\"\nkind = \"budget\"\nlimit_usd = 1",
+                "`p` is used twice",
+            ),
+        ] {
+            let message = contents(text).expect_err(text).to_string();
+            assert!(message.contains(expected), "{text}\n{message}");
+        }
     }
 
     #[test]

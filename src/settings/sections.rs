@@ -4,10 +4,11 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use super::EventLogSettings;
+use super::{ContentsSettings, EventLogSettings};
 use crate::{
     alert::Rule,
     domain::{Secret, SourceName},
+    pricing::text::EntryText,
 };
 
 /// Everything that can be set.
@@ -30,6 +31,10 @@ pub struct Settings {
     pub clickhouse: ClickHouseSettings,
     /// Fetching `request_response_url`.
     pub fetch: FetchSettings,
+    /// The price book.
+    pub pricing: PricingSettings,
+    /// What is kept of requests and responses, and looked for in them.
+    pub contents: ContentsSettings,
     /// Alert rules and their evaluation.
     pub alerts: AlertSettings,
     /// Where alerts go.
@@ -179,6 +184,33 @@ pub struct SourceSettings {
     pub name: SourceName,
     /// Any of these may have signed; two while rotating.
     pub secrets: Vec<Secret>,
+    /// Hosts from which stored bodies may be fetched, as globs such as `*.amazonaws.com`; none allows any.
+    #[serde(default)]
+    pub fetch_hosts: Vec<String>,
+    /// Whether `http://` URLs are accepted from this source; as `fetch.allow_http` says unless set.
+    #[serde(default)]
+    pub fetch_allow_http: Option<bool>,
+    /// Base of the source's Helicone API; `https://api.helicone.ai` unless set.
+    #[serde(default)]
+    pub helicone_api_url: Option<String>,
+    /// Its key. `HELICONE_API_KEY` for the source `default`.
+    #[serde(default)]
+    pub helicone_api_key: Option<Secret>,
+}
+
+impl SourceSettings {
+    /// A source with everything else at its default.
+    #[must_use]
+    pub const fn new(name: SourceName, secrets: Vec<Secret>) -> Self {
+        Self {
+            name,
+            secrets,
+            fetch_hosts: Vec::new(),
+            fetch_allow_http: None,
+            helicone_api_url: None,
+            helicone_api_key: None,
+        }
+    }
 }
 
 /// `[clickhouse]`
@@ -252,6 +284,10 @@ pub struct FetchSettings {
     pub allow_private_cidrs: Vec<String>,
     /// Fetches at once.
     pub max_concurrent: usize,
+    /// Fetches at once from one host.
+    pub max_concurrent_per_host: usize,
+    /// Bytes of objects in memory at once, over all fetches.
+    pub max_in_flight_bytes: usize,
     /// Attempts per object.
     pub max_attempts: u32,
     /// One attempt must finish within this.
@@ -276,6 +312,8 @@ impl Default for FetchSettings {
             allow_http: false,
             allow_private_cidrs: Vec::new(),
             max_concurrent: 64,
+            max_concurrent_per_host: 48,
+            max_in_flight_bytes: 256 * 1024 * 1024,
             max_attempts: 3,
             attempt_timeout_ms: 1_500,
             total_timeout_ms: 2_500,
@@ -285,6 +323,19 @@ impl Default for FetchSettings {
             max_object_bytes: 64 * 1024 * 1024,
         }
     }
+}
+
+/// `[pricing]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PricingSettings {
+    /// A directory with book files (`*.toml`) that go before those shipped, or in the place of one of the same name; empty:
+    /// none.
+    pub book_dir: PathBuf,
+    /// Book files with negotiated prices, which go before all others; `*` stands for any text in a file's name.
+    pub overrides_files: Vec<String>,
+    /// `[[pricing.overrides]]`: negotiated prices, as entries of a book file.
+    pub overrides: Vec<EntryText>,
 }
 
 /// `[alerts]`

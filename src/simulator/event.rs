@@ -1,7 +1,7 @@
 //! The facts of one event: who called what, how it went and what it cost. Everything follows from seed and number.
 
 use super::{
-    catalog::{self, Model, Shape},
+    catalog::{self, Model, Price, Shape},
     random::{Random, Stream},
 };
 
@@ -57,6 +57,16 @@ pub(super) struct Tokens {
     pub(super) reasoning: u64,
 }
 
+impl Tokens {
+    /// 10⁻¹² USD.
+    fn cost_pico_usd(self, price: Price) -> i128 {
+        i128::from(self.prompt) * i128::from(price.prompt)
+            + i128::from(self.completion) * i128::from(price.completion)
+            + i128::from(self.cache_read) * i128::from(price.cache_read)
+            + i128::from(self.cache_write) * i128::from(price.cache_write)
+    }
+}
+
 /// One LLM call.
 #[derive(Clone, Debug)]
 pub(super) struct Event {
@@ -92,12 +102,7 @@ impl Event {
         let tokens = draw_tokens(&mut random, kind, model);
         let latency_ms = draw_latency_ms(&mut random, kind, model);
         let cost_noise_ulps = if random.chance_per_million(400_000) { 3 - i64_below(&mut random, 7) } else { 0 };
-        let cost_pico_usd = model.price.map_or(0, |price| {
-            i128::from(tokens.prompt) * i128::from(price.prompt)
-                + i128::from(tokens.completion) * i128::from(price.completion)
-                + i128::from(tokens.cache_read) * i128::from(price.cache_read)
-                + i128::from(tokens.cache_write) * i128::from(price.cache_write)
-        });
+        let cost_pico_usd = model.price.map_or(0, |price| tokens.cost_pico_usd(price));
         Self { number, kind, model, user_id, tokens, latency_ms, cost_pico_usd, cost_noise_ulps }
     }
 
@@ -127,6 +132,13 @@ impl Event {
                 })
             }
         }
+    }
+
+    /// What a receiver with the shipped price book works out where the gateway counted nothing but the body tells: 10⁻¹²
+    /// USD. `None` for other calls, and where the book has no price.
+    pub(super) fn book_cost_pico_usd(&self) -> Option<i128> {
+        let price = self.model.book_price().filter(|_| self.kind == Kind::UsageOnlyInBody)?;
+        Some(self.tokens.cost_pico_usd(price))
     }
 
     /// Prompt (without cache) and completion tokens that the inline response body tells.

@@ -81,9 +81,13 @@ pub(super) fn expectation(event: &Event, fault: Option<DeliveryFault>) -> Expect
         counted.completion_tokens = Some(completion);
         counted.total_tokens = Some(total);
     }
-    // A cost beside negative tokens is that of minus one token.
-    counted.cost_pico_usd =
-        tokens.and(told).and_then(|told| u64::try_from(told.cost_pico_usd).ok()).filter(|cost| *cost > 0);
+    // A cost beside negative tokens is that of minus one token. Where the gateway counted nothing, the price book tells.
+    counted.cost_pico_usd = tokens
+        .and(told)
+        .map(|told| told.cost_pico_usd)
+        .filter(|cost| *cost > 0)
+        .or_else(|| event.book_cost_pico_usd())
+        .and_then(|cost| u64::try_from(cost).ok());
     Expectation::Counted(counted)
 }
 
@@ -329,7 +333,7 @@ mod tests {
             event(Kind::StreamWithoutUsage, "gpt-4o", Some("a"), 999, 999, 999),
             event(Kind::ProviderError, "gpt-4o", Some("a"), 999, 999, 999),
             event(Kind::UsageOnlyInBody, "anthropic.claude", None, 30, 628, 0),
-            event(Kind::Plain, "ft:gpt-4o-mini", Some("a"), 40, 2, 0),
+            event(Kind::Plain, "llama3.3", Some("a"), 40, 2, 0),
             event(Kind::WithoutMetadata, "gpt-4o", Some("b"), 999, 999, 999),
             event(Kind::WithoutData, "gpt-4o", None, 999, 999, 999),
             event(Kind::TestButton, "gpt-4o", Some("a"), 999, 999, 999),
@@ -350,7 +354,7 @@ mod tests {
             (sums.requests, sums.priced_requests, sums.cost_usd.clone(), sums.prompt_tokens, sums.completion_tokens)
         };
         let usd = str::to_owned;
-        assert_eq!(row(&totals.sums), (8, 2, usd("0.000525000000"), 180, 655));
+        assert_eq!(row(&totals.sums), (8, 3, usd("0.010037100000"), 180, 655));
         assert_eq!(totals.sums.total_tokens, 835);
         assert_eq!((totals.accepted, totals.duplicates, totals.tests), (10, 1, 1));
         assert_eq!((totals.dead_letters, totals.bad_signatures), (1, 1));
@@ -363,16 +367,17 @@ mod tests {
             [
                 ("", "", (1, 0, nothing.clone(), 0, 0)),
                 ("", "OPENAI", (1, 0, nothing.clone(), 0, 0)),
-                ("anthropic.claude-3-5-sonnet-20241022-v2", "AWS", (1, 0, nothing.clone(), 30, 628)),
-                ("ft:gpt-4o-mini-2024-07-18:acme::9XyZ", "OPENAI", (1, 0, nothing.clone(), 40, 2)),
+                // 30 × 3 + 628 × 15 + 7 × 0.3 millionths, by the book.
+                ("anthropic.claude-3-5-sonnet-20241022-v2", "AWS", (1, 1, usd("0.009512100000"), 30, 628)),
                 ("gpt-4o", "OPENAI", (1, 0, nothing.clone(), 0, 0)),
                 ("gpt-4o-2024-08-06", "OPENAI", (3, 2, usd("0.000525000000"), 110, 25)),
+                ("llama3.3:70b", "OLLAMA", (1, 0, nothing.clone(), 40, 2)),
             ]
         );
         let user_a: Vec<_> = totals.by_user.iter().filter(|u| u.user_id == "a").map(|u| row(&u.sums)).collect();
         assert_eq!(
             user_a,
-            [(1, 0, nothing.clone(), 40, 2), (1, 0, nothing, 0, 0), (2, 1, usd("0.000450000000"), 100, 20),]
+            [(1, 0, nothing.clone(), 0, 0), (2, 1, usd("0.000450000000"), 100, 20), (1, 0, nothing, 40, 2)]
         );
     }
 

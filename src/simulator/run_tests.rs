@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -20,7 +20,11 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::*;
-use crate::domain::{Secret, SourceName, SystemClock, UsdAmount};
+use crate::{
+    domain::{Clock, Secret, SourceName, SystemClock, UsdAmount},
+    pricing::PriceBook,
+    usage::{Body, ResponseFacts},
+};
 
 #[derive(Default)]
 struct Seen {
@@ -41,6 +45,10 @@ struct Payload<'a> {
     #[serde(borrow)]
     metadata: Option<Metadata<'a>>,
     request_response_url: Option<String>,
+    provider: Option<String>,
+    model: Option<String>,
+    #[serde(borrow)]
+    response_body: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -52,6 +60,14 @@ struct Metadata<'a> {
 }
 
 type Shared = Arc<Mutex<Seen>>;
+
+/// What the receiver proper would make of a body whose usage the gateway did not count.
+fn by_book(provider: Option<&str>, model: Option<&str>, body: Option<&RawValue>) -> Option<UsdAmount> {
+    static BOOK: LazyLock<PriceBook> = LazyLock::new(|| PriceBook::builtin().expect("book"));
+    let usage = ResponseFacts::read(&Body::from_payload(body)).usage?;
+    let priced = BOOK.price(provider?, model?, SystemClock.now(), &usage);
+    priced.ok().map(|priced| priced.amount())
+}
 
 async fn receive(State(seen): State<Shared>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let url = {
@@ -65,7 +81,12 @@ async fn receive(State(seen): State<Shared>, headers: HeaderMap, body: Bytes) ->
             seen.unauthorized += 1;
             return StatusCode::UNAUTHORIZED;
         }
-        let Ok(Payload { request_id: Some(id), metadata, request_response_url }) = serde_json::from_slice(&body) else {
+        let Ok(payload) = serde_json::from_slice::<Payload<'_>>(&body) else {
+            seen.bad += 1;
+            return StatusCode::BAD_REQUEST;
+        };
+        let Payload { request_id: Some(id), metadata, request_response_url, provider, model, response_body } = payload
+        else {
             seen.bad += 1;
             return StatusCode::BAD_REQUEST;
         };
@@ -79,7 +100,10 @@ async fn receive(State(seen): State<Shared>, headers: HeaderMap, body: Bytes) ->
             return StatusCode::OK;
         }
         if let Some(told) = metadata.filter(|told| told.prompt_tokens >= 0) {
-            let cost = UsdAmount::parse_request_amount(told.cost.get()).expect("an amount");
+            let mut cost = UsdAmount::parse_request_amount(told.cost.get()).expect("an amount");
+            if !cost.is_positive() {
+                cost = by_book(provider.as_deref(), model.as_deref(), response_body).unwrap_or_default();
+            }
             seen.priced += u64::from(cost.is_positive());
             seen.cost = seen.cost + cost;
         }

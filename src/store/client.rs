@@ -6,7 +6,7 @@ use clickhouse::Client;
 
 use super::{
     StoreError,
-    engine::{EmbeddedEngine, EngineOptions},
+    engine::{Credentials, EmbeddedEngine, EngineOptions},
     migrations::for_cluster,
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
 pub struct Database {
     client: Client,
     reader: Reader,
+    contents_reader: Option<Reader>,
     timeout: Duration,
     engine: Option<EmbeddedEngine>,
 }
@@ -54,7 +55,7 @@ impl Database {
     /// [`StoreError`] when the engine does not start or the server does not answer.
     pub async fn open(settings: &Settings, options: DatabaseOptions<'_>, health: &Health) -> Result<Self, StoreError> {
         let clickhouse = &settings.clickhouse;
-        let (url, user, password, reader, engine) = if clickhouse.is_embedded() {
+        let (url, user, password, reader, contents_reader, engine) = if clickhouse.is_embedded() {
             let running = options.join_running.then(|| EmbeddedEngine::running_beside(&settings.data_dir)).flatten();
             let (endpoint, credentials, engine) = if let Some((endpoint, credentials)) = running {
                 (endpoint, credentials, None)
@@ -69,11 +70,13 @@ impl Database {
             };
             let url = format!("http://127.0.0.1:{}", endpoint.http_port);
             let reader = (credentials.reader_user, Secret::new(credentials.reader_password));
+            let contents_reader = Some(embedded_contents_reader(credentials.contents_reader_password));
             let password = Secret::new(credentials.service_password);
-            (url, EmbeddedEngine::service_user().to_owned(), password, reader, engine)
+            (url, EmbeddedEngine::service_user().to_owned(), password, reader, contents_reader, engine)
         } else {
             let password = clickhouse.password.clone().unwrap_or_else(|| Secret::new(""));
-            (clickhouse.url.clone(), clickhouse.user.clone(), password, server_reader(clickhouse), None)
+            let (reader, contents_reader) = (server_reader(clickhouse), server_contents_reader(settings));
+            (clickhouse.url.clone(), clickhouse.user.clone(), password, reader, contents_reader, None)
         };
         let client = Client::default()
             .with_url(&url)
@@ -83,8 +86,10 @@ impl Database {
             .with_setting("async_insert", "0")
             .with_setting("max_execution_time", clickhouse.timeout().as_secs().max(1).to_string());
         let client = replicated(client, clickhouse);
-        let reader = Reader { url, database: clickhouse.database.clone(), user: reader.0, password: reader.1 };
-        let database = Self { client, reader, timeout: clickhouse.timeout(), engine };
+        let reader_as =
+            |(user, password)| Reader { url: url.clone(), database: clickhouse.database.clone(), user, password };
+        let (reader, contents_reader) = (reader_as(reader), contents_reader.map(reader_as));
+        let database = Self { client, reader, contents_reader, timeout: clickhouse.timeout(), engine };
         let create = format!("CREATE DATABASE IF NOT EXISTS `{}`", clickhouse.database.replace('`', ""));
         let create = for_cluster(&create, &clickhouse.cluster)?;
         database.bounded("creating the database", database.client.query(&create).execute()).await?;
@@ -103,6 +108,12 @@ impl Database {
     #[must_use]
     pub const fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// How those connect who may read contents; `None` where a server has no user for that.
+    #[must_use]
+    pub const fn contents_reader(&self) -> Option<&Reader> {
+        self.contents_reader.as_ref()
     }
 
     /// The native-protocol port of the embedded engine.
@@ -155,6 +166,49 @@ impl Reader {
             password: Secret::new(credentials.reader_password),
         })
     }
+
+    /// The same for those who may read contents. The inner `None` says that a server has no user for that.
+    #[must_use]
+    pub fn of_contents_beside(settings: &Settings) -> Option<Option<Self>> {
+        let clickhouse = &settings.clickhouse;
+        let (url, user) = if clickhouse.is_embedded() {
+            let (endpoint, credentials) = EmbeddedEngine::running_beside(&settings.data_dir)?;
+            let url = format!("http://127.0.0.1:{}", endpoint.http_port);
+            (url, Some(embedded_contents_reader(credentials.contents_reader_password)))
+        } else {
+            (clickhouse.url.clone(), server_contents_reader(settings))
+        };
+        let database = clickhouse.database.clone();
+        Some(user.map(|(user, password)| Self { url, database, user, password }))
+    }
+
+    /// Whether this user may read contents. Asks for no row.
+    ///
+    /// # Errors
+    /// [`StoreError`] when ClickHouse cannot be asked.
+    pub async fn may_read_contents(&self, timeout: Duration) -> Result<bool, StoreError> {
+        let client = Client::default()
+            .with_url(&self.url)
+            .with_user(&self.user)
+            .with_password(self.password.expose())
+            .with_database(&self.database);
+        let query = client.query("SELECT count() FROM (SELECT request_body FROM content_rows LIMIT 0)");
+        match bounded(timeout, "asking for the reader's rights", query.fetch_one::<u64>()).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::ClickHouse { message, .. }) if message.contains("ACCESS_DENIED") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn embedded_contents_reader(password: String) -> (String, Secret) {
+    (Credentials::contents_reader_user().to_owned(), Secret::new(password))
+}
+
+fn server_contents_reader(settings: &Settings) -> Option<(String, Secret)> {
+    let contents = &settings.contents;
+    let password = contents.reader_password.clone().unwrap_or_else(|| Secret::new(""));
+    (!contents.reader_user.is_empty()).then(|| (contents.reader_user.clone(), password))
 }
 
 /// On a cluster: an insert is answered once most replicas have it, and a query sees every insert that was answered

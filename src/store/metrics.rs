@@ -65,6 +65,15 @@ impl StoreMetrics {
         self.batches.inc();
         self.rows.with_label_values(&["request_rows"]).inc_by(batch.requests.len() as u64);
         self.rows.with_label_values(&["outcome_rows"]).inc_by(batch.outcomes.len() as u64);
+        for (table, rows) in [
+            ("content_rows", batch.contents.len()),
+            ("inspection_rows", batch.inspections.len()),
+            ("score_rows", batch.scores.len()),
+        ] {
+            if rows > 0 {
+                self.rows.with_label_values(&[table]).inc_by(rows as u64);
+            }
+        }
         self.rows.with_label_values(&["dead_letter_rows"]).inc_by(batch.dead_letters.len() as u64);
         self.insert_seconds.observe(elapsed.as_secs_f64());
     }

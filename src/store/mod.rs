@@ -15,6 +15,7 @@ mod rows;
 mod term;
 mod writer;
 
+pub(crate) use client::bounded;
 pub use client::{Database, DatabaseOptions, Reader};
 pub use dead_letters::{PendingDeadLetter, RecentOutcome, pending_dead_letters, recent_outcomes};
 pub use error::StoreError;
@@ -22,6 +23,9 @@ pub use ids::{FirstSeen, RecentIds};
 pub use metrics::StoreMetrics;
 pub use migrations::{AppliedMigration, migrate, pending};
 pub use rollup::Rollups;
-pub use rows::{DeadLetterHandlingRow, DeadLetterRow, LogPositionRow, OutcomeRow, RequestRow};
+pub use rows::{
+    ContentRow, DeadLetterHandlingRow, DeadLetterRow, InspectionRow, LogPositionRow, OutcomeRow, RequestRow, ScoreRow,
+    UsageSource,
+};
 pub use term::Term;
-pub use writer::{Batch, write_batch, write_handlings, write_positions};
+pub use writer::{Batch, write_batch, write_handlings, write_positions, write_requests, write_scores};

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use clickhouse::{Client, RowOwned, RowWrite};
 
 use super::{
-    DeadLetterHandlingRow, DeadLetterRow, LogPositionRow, OutcomeRow, RequestRow, StoreError, StoreMetrics,
-    client::bounded,
+    ContentRow, DeadLetterHandlingRow, DeadLetterRow, InspectionRow, LogPositionRow, OutcomeRow, RequestRow, ScoreRow,
+    StoreError, StoreMetrics, client::bounded,
 };
 
 /// Everything that one flush writes.
@@ -14,6 +14,12 @@ use super::{
 pub struct Batch {
     /// Calls, new or in a higher version.
     pub requests: Vec<RequestRow>,
+    /// Their bodies, where these are kept.
+    pub contents: Vec<ContentRow>,
+    /// What was found in them, where that is looked for.
+    pub inspections: Vec<InspectionRow>,
+    /// Scores of calls, to be sent to Helicone.
+    pub scores: Vec<ScoreRow>,
     /// What became of each message.
     pub outcomes: Vec<OutcomeRow>,
     /// Messages given up.
@@ -39,11 +45,30 @@ pub async fn write_batch(
     metrics: &StoreMetrics,
 ) -> Result<(), StoreError> {
     let started = Instant::now();
-    insert(client, timeout, "request_rows", &batch.requests).await?;
+    write_requests(client, timeout, &batch.requests).await?;
+    insert(client, timeout, "content_rows", &batch.contents).await?;
+    insert(client, timeout, "inspection_rows", &batch.inspections).await?;
+    write_scores(client, timeout, &batch.scores).await?;
     insert(client, timeout, "dead_letter_rows", &batch.dead_letters).await?;
     insert(client, timeout, "outcome_rows", &batch.outcomes).await?;
     metrics.batch_written(batch, started.elapsed());
     Ok(())
+}
+
+/// Writes calls, new or in a higher version.
+///
+/// # Errors
+/// [`StoreError`] when they are not known to be written; writing them again is harmless.
+pub async fn write_requests(client: &Client, timeout: Duration, requests: &[RequestRow]) -> Result<(), StoreError> {
+    insert(client, timeout, "request_rows", requests).await
+}
+
+/// Queues scores, or records what came of them.
+///
+/// # Errors
+/// [`StoreError`] when they are not known to be written; writing them again is harmless.
+pub async fn write_scores(client: &Client, timeout: Duration, scores: &[ScoreRow]) -> Result<(), StoreError> {
+    insert(client, timeout, "score_rows", scores).await
 }
 
 /// Records how far each partition of the log has come.

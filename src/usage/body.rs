@@ -1,32 +1,31 @@
 //! A response body: inline in the payload, or in the stored object.
 
-use std::{borrow::Cow, fmt};
-
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Usage,
-    counters::{from_usage_metadata, from_usage_object},
+    reported::Usage,
+    response::Response,
+    stream::{Stream, last_usage_in_frames},
+    text::StringLiteral,
 };
-use crate::{
-    domain::UtcMillis,
-    payload::{LossyText, integer},
-};
+use crate::domain::UtcMillis;
 
-/// What Helicone puts in place of a string of more than 10,240 UTF-16 units.
-const TOO_LARGE: &str = "Body too large for webhook, please fetch the full request and response from Helicone";
+/// The literal of what Helicone puts in place of a string of more than 10,240 UTF-16 units.
+const TOO_LARGE: &str = r#""Body too large for webhook, please fetch the full request and response from Helicone""#;
 
-/// A body as it came: JSON, JSON inside a string, or nothing of use.
-#[derive(Debug)]
+/// A body as it came: JSON, text that may hold JSON, or nothing of use. Borrowed: nothing of it is copied.
+#[derive(Clone, Copy, Debug)]
 pub enum Body<'a> {
     /// Absent, null, `""`, `{}`, or only a model name.
     Missing,
     /// Helicone left it out for its size; the stored object has it.
     TooLarge,
     /// JSON text.
-    Json(Cow<'a, str>),
-    /// A string that is not JSON.
+    Json(&'a str),
+    /// The literal of a JSON string that holds JSON or a stream of it: it begins like one.
+    Quoted(&'a str),
+    /// A string that is neither.
     Text,
 }
 
@@ -34,16 +33,20 @@ impl<'a> Body<'a> {
     /// Looks at `request_body` or `response_body` of the payload.
     #[must_use]
     pub fn from_payload(raw: Option<&'a RawValue>) -> Self {
-        let Some(raw) = raw else { return Self::Missing };
-        let json = raw.get();
-        if !json.starts_with('"') {
-            return if json == "null" { Self::Missing } else { Self::Json(Cow::Borrowed(json)) };
+        let Some(json) = raw.map(RawValue::get) else { return Self::Missing };
+        let Some(text) = StringLiteral::of(json) else {
+            return if json == "null" { Self::Missing } else { Self::Json(json) };
+        };
+        if json == TOO_LARGE {
+            return Self::TooLarge;
         }
-        match serde_json::from_str::<LossyText>(json) {
-            Ok(LossyText(text)) if text.trim().is_empty() => Self::Missing,
-            Ok(LossyText(text)) if text == TOO_LARGE => Self::TooLarge,
-            Ok(LossyText(text)) if text.trim_start().starts_with(['{', '[']) => Self::Json(Cow::Owned(text)),
-            _ => Self::Text,
+        let start = text.start(6);
+        if start.is_empty() {
+            Self::Missing
+        } else if ["{", "[", ":", "data:", "event:", "id:", "retry:"].iter().any(|begin| start.starts_with(begin)) {
+            Self::Quoted(json)
+        } else {
+            Self::Text
         }
     }
 }
@@ -87,94 +90,94 @@ impl ResponseFacts {
     pub const UNKNOWN: Self = Self { usage: None, status: ResponseStatus::Unknown, created_at: None };
 }
 
-/// The keys of a response that matter here.
-#[derive(Default)]
-struct ResponseObject<'a> {
-    usage: Option<&'a RawValue>,
-    usage_metadata: Option<&'a RawValue>,
-    x_groq: Option<&'a RawValue>,
-    created: Option<&'a RawValue>,
-    error: Option<&'a RawValue>,
-    helicone_error: Option<&'a RawValue>,
-    parse_response_error: Option<&'a RawValue>,
-    /// Whether there is any key but `model`, which Helicone leaves when bodies are omitted.
-    has_content: bool,
-}
-
-impl<'de> Deserialize<'de> for ResponseObject<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = ResponseObject<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a response object")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut object = ResponseObject::default();
-                while let Some(LossyText(key)) = map.next_key()? {
-                    // Borrowed and skipped, not built: a body can be tens of megabytes.
-                    let value: &'de RawValue = map.next_value()?;
-                    object.has_content |= key != "model";
-                    match key.as_str() {
-                        "usage" => object.usage = Some(value),
-                        "usageMetadata" => object.usage_metadata = Some(value),
-                        "x_groq" => object.x_groq = Some(value),
-                        "created" => object.created = Some(value),
-                        "error" => object.error = Some(value),
-                        "helicone_error" => object.helicone_error = Some(value),
-                        "parse_response_error" => object.parse_response_error = Some(value),
-                        _ => {}
-                    }
-                }
-                Ok(object)
-            }
-        }
-        deserializer.deserialize_map(Visitor)
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct GroqObject<'a> {
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-}
-
 impl ResponseFacts {
     /// Reads what there is. Anything unreadable reads as unknown: a body never makes a call uncountable.
     #[must_use]
     pub fn read(body: &Body<'_>) -> Self {
-        let json = match body {
-            Body::Missing | Body::TooLarge => return Self::UNKNOWN,
-            Body::Text => return Self { status: ResponseStatus::Success, ..Self::UNKNOWN },
-            Body::Json(json) => json,
-        };
-        let Ok(object) = serde_json::from_str::<ResponseObject<'_>>(json) else {
-            return Self { status: ResponseStatus::Success, ..Self::UNKNOWN };
-        };
-        let present = |raw: Option<&RawValue>| raw.is_some_and(|raw| raw.get() != "null");
-        let is_error = present(object.error) || present(object.helicone_error) || present(object.parse_response_error);
-        Self {
-            usage: object
-                .usage
-                .and_then(|usage| from_usage_object(usage.get()))
-                .or_else(|| object.usage_metadata.and_then(|usage| from_usage_metadata(usage.get())))
-                .or_else(|| {
-                    let groq: GroqObject<'_> = serde_json::from_str(object.x_groq?.get()).ok()?;
-                    from_usage_object(groq.usage?.get())
-                }),
-            status: if is_error {
+        match *body {
+            Body::Missing | Body::TooLarge => Self::UNKNOWN,
+            Body::Text => Self::NOTHING_TOLD,
+            Body::Json(json) => Self::of_json(json).unwrap_or(Self::NOTHING_TOLD),
+            Body::Quoted(json) => StringLiteral::of(json).map_or(Self::NOTHING_TOLD, Self::of_text),
+        }
+    }
+
+    /// A response that tells nothing.
+    const NOTHING_TOLD: Self = Self { status: ResponseStatus::Success, ..Self::UNKNOWN };
+
+    /// `None` when it is not one whole object or array.
+    fn of_json(json: &str) -> Option<Self> {
+        if json.starts_with('[') {
+            let stream = Stream::of_array(json);
+            return stream.has_chunks.then(|| Self::of_stream(&stream));
+        }
+        let response = Response::parse(json)?;
+        Some(Self {
+            usage: usage(&response),
+            status: if response.is_error() {
                 ResponseStatus::Error
-            } else if object.has_content {
+            } else if response.has_content {
                 ResponseStatus::Success
             } else {
                 ResponseStatus::Unknown
             },
-            created_at: integer(object.created).filter(|seconds| *seconds > 0).map(UtcMillis::from_seconds),
+            created_at: response.created_at(),
+        })
+    }
+
+    /// JSON in a string is unescaped, but for its long strings; a stream in a string is read line by line.
+    fn of_text(text: StringLiteral<'_>) -> Self {
+        if text.start(1).starts_with(['{', '[']) {
+            let skimmed = text.skimmed();
+            let skimmed = skimmed.trim();
+            // The one long string that tells something, cut while skimming.
+            let has_cut_stream = Response::parse(skimmed)
+                .and_then(|response| response.streamed_data)
+                .is_some_and(|streamed_data| streamed_data.get().starts_with('"'));
+            let facts = if has_cut_stream { Self::of_json(text.unescaped().trim()) } else { Self::of_json(skimmed) };
+            if let Some(facts) = facts {
+                return facts;
+            }
+        }
+        Self::of_stream(&Stream::of_text(text))
+    }
+
+    fn of_stream(stream: &Stream) -> Self {
+        Self {
+            usage: stream.usage(),
+            status: if stream.has_error { ResponseStatus::Error } else { ResponseStatus::Success },
+            created_at: stream.created_at,
         }
     }
+}
+
+/// What the merged body says, unless its chunks tell more: where it has no whole usage, and where Helicone's own merging
+/// loses some.
+/// - A Bedrock stream is rewritten without the cache, and with 0 for what is not known.
+/// - Of Anthropic's last usage it takes the output alone: what server tools and compaction add to the input is lost.
+fn usage(response: &Response<'_>) -> Option<Usage> {
+    let is_bedrock = response.bedrock_events.is_some();
+    let merged = response.usage().filter(|usage| !is_bedrock || !usage.is_zero());
+    let is_whole = merged.is_some_and(|usage| usage.is_complete());
+    if is_whole && !is_bedrock && !has_added_input(response.streamed_data) {
+        return merged;
+    }
+    let from_chunks = |raw: Option<&RawValue>| Stream::of(raw?).usage().filter(|usage| !usage.is_empty());
+    let streamed = from_chunks(response.bedrock_events).or_else(|| from_chunks(response.streamed_data));
+    let framed = || response.streamed_data.filter(|_| is_bedrock).and_then(last_usage_in_frames);
+    streamed
+        .filter(Usage::is_complete)
+        .or_else(framed)
+        .or(merged)
+        .or(streamed)
+        .or_else(|| response.invocation_metrics())
+}
+
+/// Whether raw events mention what adds to the input after the start of a message.
+fn has_added_input(streamed_data: Option<&RawValue>) -> bool {
+    streamed_data
+        .and_then(|raw| StringLiteral::of(raw.get()))
+        .is_some_and(|text| ["server_tool_use", "compaction"].into_iter().any(|name| text.escaped().contains(name)))
 }
 
 /// The object at `request_response_url`: `{"request": …, "response": …}`.

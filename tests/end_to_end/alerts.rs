@@ -152,22 +152,14 @@ pub(crate) fn request(id: &str, user: &str, pico_usd: Option<i64>, at: UtcMillis
         prompt_tokens: Some(1_000),
         completion_tokens: Some(500),
         total_tokens: Some(1_500),
-        cached_tokens: None,
-        cache_write_tokens: None,
-        reasoning_tokens: None,
         cost_usd: pico_usd,
         cost_source: "gateway".to_owned(),
-        gateway_cost_usd: None,
         latency_ms: Some(900),
         token_ratio: Some(2.0),
-        is_inefficient: false,
         status: "success".to_owned(),
         fetch_status: "fetched".to_owned(),
-        is_test: false,
-        log_partition: 0,
-        log_offset: 0,
         version: 1,
-        is_deleted: 0,
+        ..RequestRow::default()
     }
 }
 

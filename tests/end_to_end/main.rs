@@ -11,6 +11,8 @@
 mod alerts;
 mod bad_input;
 mod commands;
+mod contents;
+mod costs;
 mod dead_letters;
 mod exactness;
 mod fetch_retry;

@@ -46,7 +46,7 @@ pub struct Rule {
 pub enum Condition {
     /// A total since the start of a calendar period: kinds `budget` and `usage`.
     Total(Total),
-    /// A statistic over the last while: kinds `latency` and `efficiency`.
+    /// A statistic over the last while: kinds `latency`, `efficiency` and `policy`.
     Window(Window),
 }
 
@@ -103,6 +103,11 @@ pub enum Measure {
         /// From this share on it fires, in percent.
         share_percent: f64,
     },
+    /// Requests that the policy of the rule's name matched (`[[contents.policies]]`).
+    Policy {
+        /// From so many on it fires.
+        min_matches: u64,
+    },
 }
 
 impl Measure {
@@ -112,6 +117,7 @@ impl Measure {
         match self {
             Self::Latency { threshold_ms, .. } => Quantity::Milliseconds(threshold_ms),
             Self::Efficiency { share_percent, .. } => Quantity::Percent(share_percent),
+            Self::Policy { min_matches } => Quantity::Requests(min_matches),
         }
     }
 
@@ -121,6 +127,7 @@ impl Measure {
         match self {
             Self::Latency { threshold_ms, .. } => value.as_f64() > threshold_ms,
             Self::Efficiency { share_percent, .. } => value.as_f64() >= share_percent,
+            Self::Policy { .. } => value.has_reached(self.limit(), 100),
         }
     }
 }
@@ -251,6 +258,7 @@ impl Rule {
             Condition::Total(total) => total.kind,
             Condition::Window(Window { measure: Measure::Latency { .. }, .. }) => "latency",
             Condition::Window(Window { measure: Measure::Efficiency { .. }, .. }) => "efficiency",
+            Condition::Window(Window { measure: Measure::Policy { .. }, .. }) => "policy",
         }
     }
 
@@ -271,6 +279,7 @@ impl Rule {
                 Measure::Efficiency { max_token_ratio, .. } => {
                     format!("share of requests over a token ratio of {max_token_ratio}")
                 }
+                Measure::Policy { .. } => "requests that the policy matched".to_owned(),
             },
         }
     }

@@ -25,6 +25,8 @@ const BUDGET: [&str; 5] = ["scope", "period", "timezone", "limit_usd", "threshol
 const USAGE: [&str; 6] = ["unit", "period", "timezone", "limit", "overrides", "thresholds"];
 const LATENCY: [&str; 4] = ["statistic", "scope", "threshold_ms", "window"];
 const EFFICIENCY: [&str; 4] = ["scope", "max_token_ratio", "share_percent", "window"];
+/// Of `[[contents.policies]]` with `action = "alert"`; no kind of `[[alerts.rules]]`.
+const POLICY: [&str; 3] = ["scope", "window", "min_matches"];
 const NOTIFIERS: [&str; 1] = ["slack"];
 
 const DEFAULT_REPEAT: Duration = Duration::from_secs(4 * 3600);
@@ -56,6 +58,11 @@ impl Rule {
         }
         let kind = keys.required_text("kind")?;
         let own: &[&str] = match kind.as_str() {
+            "policy" => {
+                return Err(keys.error(
+                    "kind `policy` is not written here: give a policy under [[contents.policies]] action = \"alert\"",
+                ));
+            }
             "budget" => &BUDGET,
             "usage" => &USAGE,
             "latency" => &LATENCY,
@@ -71,7 +78,21 @@ impl Rule {
                 return Err(keys.error(format!("unknown kind `{other}`{near}; kinds are {}", KINDS.join(", "))));
             }
         };
-        keys.only(&kind, &[&COMMON, own])?;
+        Self::read(keys, name, &kind, own)
+    }
+
+    /// The rule that a policy with `action = "alert"` is: how many requests it matched within a window.
+    ///
+    /// # Errors
+    /// [`AlertError::Rule`] for the first mistake.
+    pub fn of_policy(values: Map<String, Value>) -> Result<Self, AlertError> {
+        let mut keys = Keys::new(values);
+        let name = keys.required_text("name")?;
+        Self::read(keys, name, "policy", &POLICY)
+    }
+
+    fn read(mut keys: Keys, name: String, kind: &str, own: &[&str]) -> Result<Self, AlertError> {
+        keys.only(kind, &[&COMMON, own])?;
 
         let severity =
             keys.word("severity", &Severity::ALL.map(|severity| (severity.word(), severity)))?.unwrap_or_default();
@@ -81,10 +102,11 @@ impl Rule {
         let repeat_interval = keys.duration("repeat_interval")?.map_or(DEFAULT_REPEAT, |(duration, _)| duration);
         let notifiers = notifiers(&mut keys)?;
         let filter = filter(&mut keys)?;
-        let (scope, condition) = match kind.as_str() {
+        let (scope, condition) = match kind {
             "budget" => budget(&mut keys)?,
             "usage" => usage(&mut keys)?,
             "latency" => latency(&mut keys)?,
+            "policy" => policy(&mut keys)?,
             _ => efficiency(&mut keys)?,
         };
         Ok(Self {
@@ -155,6 +177,16 @@ fn efficiency(keys: &mut Keys) -> Result<(Scope, Condition), AlertError> {
     let (window, window_text) = window(keys, Duration::from_secs(3600), "1h")?;
     let measure = Measure::Efficiency { max_token_ratio, share_percent };
     Ok((scope, Condition::Window(Window { measure, window, window_text })))
+}
+
+fn policy(keys: &mut Keys) -> Result<(Scope, Condition), AlertError> {
+    let min_matches = keys.count("min_matches")?.unwrap_or(1);
+    if min_matches == 0 {
+        return Err(keys.error("`min_matches` must be at least 1"));
+    }
+    let scope = scope(keys, Scope::All)?;
+    let (window, window_text) = window(keys, Duration::from_secs(300), "5m")?;
+    Ok((scope, Condition::Window(Window { measure: Measure::Policy { min_matches }, window, window_text })))
 }
 
 fn scope(keys: &mut Keys, default: Scope) -> Result<Scope, AlertError> {

@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use crate::{
     consumer::{ConsumerParts, backoff},
-    domain::{PresignedUrl, UtcMillis},
+    domain::UtcMillis,
     event_log::{Header, NewRecord, Record, Topic},
-    fetch::FetchStatus,
+    fetch::{FetchStatus, Wanted},
     payload::headers,
 };
 
@@ -67,12 +67,11 @@ fn number<T: FromStr>(record: &Record, name: &str) -> Option<T> {
 /// the URL's life is over before the next attempt. While the log does not take the record, this waits.
 pub(in crate::consumer) async fn defer(
     parts: &ConsumerParts,
-    url: &PresignedUrl,
+    wanted: Wanted<'_>,
     mut deferral: Deferral,
     retry_after: Option<Duration>,
 ) -> FetchStatus {
-    let received_at = deferral.webhook.timestamp;
-    let Some(not_before) = parts.fetcher.not_before(url, received_at, deferral.deferrals, retry_after) else {
+    let Some(not_before) = parts.fetcher.not_before(wanted, deferral.deferrals, retry_after) else {
         return FetchStatus::Failed;
     };
     deferral.not_before = not_before;

@@ -8,18 +8,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Deferral, defer, waiting::Waiting};
+use super::{Deferral, waiting::Waiting};
 use crate::{
     consumer::{
         ConsumerError, ConsumerParts, Draft, RETRY_GROUP, backoff,
-        batching::{Batching, InFlight, sleep_until, sooner},
+        batching::{Batching, Finished, InFlight, sleep_until, sooner},
+        bodies::settle,
         decide::{Decoded, decode},
         offsets::OffsetTracker,
     },
-    domain::PresignedUrl,
+    domain::{PresignedUrl, UtcMillis},
     event_log::{LogEvent, Offset, Partition, ReadLimits, Record, Subscription, Topic},
-    fetch::{FetchStatus, Fetched},
-    store::RequestRow,
+    fetch::{FetchStatus, Wanted},
 };
 
 const READ_LIMITS: ReadLimits = ReadLimits { max_records: 500, max_bytes: 4 * 1024 * 1024 };
@@ -37,7 +37,7 @@ pub struct RetryConsumer {
     partitions: HashMap<Partition, OffsetTracker>,
     waiting: Waiting<Turn>,
     /// Each gives the row, with its object or without it for good; `None` when it was put off once more.
-    attempts: JoinSet<(Option<RequestRow>, InFlight)>,
+    attempts: JoinSet<(Option<Finished>, InFlight)>,
     batching: Batching,
     in_flight_records: usize,
     in_flight_bytes: usize,
@@ -97,8 +97,8 @@ impl RetryConsumer {
                     }
                 },
                 Some(ended) = self.attempts.join_next(), if !self.attempts.is_empty() => {
-                    let (row, message) = ended?;
-                    self.ended(row, message);
+                    let (finished, message) = ended?;
+                    self.ended(finished, message);
                 }
                 written = self.batching.written() => {
                     for message in written? {
@@ -170,8 +170,12 @@ impl RetryConsumer {
             self.finish(message);
             return;
         };
+        self.wait(turn.deferral.not_before, turn);
+    }
+
+    fn wait(&mut self, not_before: UtcMillis, turn: Turn) {
         let expires_at = turn.url.expires_at(turn.draft.received_at());
-        self.waiting.push(turn.deferral.not_before, expires_at, turn);
+        self.waiting.push(not_before, expires_at, turn);
     }
 
     /// Starts what is due and has a place, and says how long until the next one is due.
@@ -181,16 +185,20 @@ impl RetryConsumer {
             let Some(turn) = self.waiting.pop(now) else {
                 return self.waiting.next_due().map(|at| at.since(now));
             };
-            self.attempts.spawn(attempt(self.parts.clone(), turn));
+            match self.parts.fetcher.host_open_for(&turn.url) {
+                // Waits here for its host. Where that would fill the room, it goes back to the log, behind the others.
+                Some(wait) if self.has_room() => self.wait(now.plus(wait), turn),
+                _ => drop(self.attempts.spawn(attempt(self.parts.clone(), turn))),
+            }
         }
         // The end of an attempt wakes the loop.
         None
     }
 
-    fn ended(&mut self, row: Option<RequestRow>, message: InFlight) {
-        if let Some(row) = row {
-            self.parts.metrics.retried(&row.fetch_status);
-            self.batching.push_request(row, None, message);
+    fn ended(&mut self, finished: Option<Finished>, message: InFlight) {
+        if let Some(finished) = finished {
+            self.parts.metrics.retried(&finished.row.fetch_status);
+            self.batching.push_request(finished, None, message);
         } else {
             self.parts.metrics.retried(FetchStatus::Pending.as_str());
             self.finish(message);
@@ -237,16 +245,15 @@ impl RetryConsumer {
     }
 }
 
-async fn attempt(parts: Arc<ConsumerParts>, turn: Turn) -> (Option<RequestRow>, InFlight) {
+async fn attempt(parts: Arc<ConsumerParts>, turn: Turn) -> (Option<Finished>, InFlight) {
     let Turn { message, deferral, draft, url } = turn;
-    let judgement = parts.judgement;
-    let row = match parts.fetcher.fetch_again(&url, draft.received_at()).await {
-        Fetched::Object(object) => draft.finish(FetchStatus::Fetched, Some(&object), judgement),
-        Fetched::Never(status) => draft.finish(status, None, judgement),
-        Fetched::NotNow { retry_after } => match defer(&parts, &url, deferral, retry_after).await {
-            FetchStatus::Pending => return (None, message),
-            status => draft.finish(status, None, judgement),
-        },
-    };
-    (Some(row), message)
+    let wanted = Wanted { source: draft.source(), url: &url, received_at: draft.received_at() };
+    let webhook = deferral.webhook.clone();
+    let fetched = parts.fetcher.fetch_again(wanted).await;
+    let (status, object) = settle(&parts, &draft, &url, fetched, deferral).await;
+    if status == FetchStatus::Pending {
+        return (None, message);
+    }
+    let row = draft.finish(status, object.as_deref(), &parts.judgement);
+    (Some(Finished::new(&parts, row, &webhook, object).await), message)
 }

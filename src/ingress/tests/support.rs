@@ -109,9 +109,8 @@ pub(super) async fn start(behaviour: Behaviour, change: impl FnOnce(&mut Setting
     settings.ingress.listen = ([127, 0, 0, 1], 0).into();
     settings.ingress.tls = TlsMode::Off;
     settings.limits.shutdown_timeout_ms = 5_000;
-    let source = |name, secrets: &[&str]| SourceSettings {
-        name: SourceName::new(name).expect("a name"),
-        secrets: secrets.iter().copied().map(Secret::new).collect(),
+    let source = |name, secrets: &[&str]| {
+        SourceSettings::new(SourceName::new(name).expect("a name"), secrets.iter().copied().map(Secret::new).collect())
     };
     settings.sources = vec![source("default", &[SECRET, NEXT_SECRET]), source("other", &["other-secret"])];
     change(&mut settings);

@@ -19,8 +19,10 @@ const COUNTED_BOOT_STATEMENTS: usize = BOOT_STATEMENTS.len() - 1;
 
 /// The service's user on the embedded engine.
 pub(super) const SERVICE_USER: &str = "heliometer";
-/// The user that can only read.
+/// The user that can only read, and no contents.
 const READER_USER: &str = "reader";
+/// The user that can only read, contents too.
+const CONTENTS_READER_USER: &str = "contents_reader";
 
 /// The boot query, which runs as `default`.
 const BOOT_STATEMENTS: [&str; 4] = [
@@ -31,7 +33,10 @@ const BOOT_STATEMENTS: [&str; 4] = [
     "SELECT count() FROM file('/proc/self/fd/0', LineAsString, 's String') FORMAT Null",
 ];
 
-/// Passwords of the embedded engine's two users, made once and kept in a file only its owner can read.
+/// What only the service and the user for contents may read: what people said.
+const CONTENT_TABLES: [&str; 2] = ["content_rows", "contents"];
+
+/// Passwords of the embedded engine's users, made once and kept in a file only its owner can read.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Credentials {
     /// The service's password.
@@ -40,6 +45,17 @@ pub struct Credentials {
     pub reader_user: String,
     /// The reader's password.
     pub reader_password: String,
+    /// Password of the user who may read contents; empty until an engine that knows of contents has started.
+    #[serde(default)]
+    pub contents_reader_password: String,
+}
+
+impl Credentials {
+    /// The user who may read contents.
+    #[must_use]
+    pub const fn contents_reader_user() -> &'static str {
+        CONTENTS_READER_USER
+    }
 }
 
 impl std::fmt::Debug for Credentials {
@@ -106,18 +122,23 @@ impl EngineFiles {
         Ok(credentials)
     }
 
-    /// Reads the passwords, or makes them.
-    pub(super) fn credentials(&self) -> Result<Credentials, EngineError> {
+    /// The passwords that an engine was started with.
+    pub(super) fn known_credentials(&self) -> Option<Credentials> {
+        serde_json::from_str(&fs::read_to_string(self.root.join("credentials.json")).ok()?).ok()
+    }
+
+    /// Reads the passwords, or makes those that are missing.
+    fn credentials(&self) -> Result<Credentials, EngineError> {
         let path = self.root.join("credentials.json");
-        if let Ok(text) = fs::read_to_string(&path)
-            && let Ok(credentials) = serde_json::from_str(&text)
-        {
-            return Ok(credentials);
-        }
-        let credentials = Credentials {
-            service_password: random_password()?,
-            reader_user: READER_USER.to_owned(),
-            reader_password: random_password()?,
+        let credentials = match self.known_credentials() {
+            Some(credentials) if !credentials.contents_reader_password.is_empty() => return Ok(credentials),
+            Some(credentials) => Credentials { contents_reader_password: random_password()?, ..credentials },
+            None => Credentials {
+                service_password: random_password()?,
+                reader_user: READER_USER.to_owned(),
+                reader_password: random_password()?,
+                contents_reader_password: random_password()?,
+            },
         };
         let text = serde_json::to_string_pretty(&credentials)
             .map_err(|error| EngineError::Io { doing: "cannot write credentials".to_owned(), source: error.into() })?;
@@ -195,7 +216,10 @@ fn users_xml(credentials: &Credentials, database: &str, max_memory_bytes: u64) -
     let loopback = "<networks><ip>127.0.0.1</ip><ip>::1</ip></networks>";
     let service_hash = sha256_hex(&credentials.service_password);
     let reader_hash = sha256_hex(&credentials.reader_password);
+    let contents_reader_hash = sha256_hex(&credentials.contents_reader_password);
     let query_memory_bytes = max_memory_bytes / 4 * 3;
+    let no_contents =
+        CONTENT_TABLES.map(|table| format!("        <query>REVOKE SELECT ON {database}.{table}</query>\n")).concat();
     format!(
         "<clickhouse>
   <profiles>
@@ -247,10 +271,60 @@ fn users_xml(credentials: &Credentials, database: &str, max_memory_bytes: u64) -
       <quota>default</quota>
       <grants>
         <query>GRANT SELECT ON {database}.*</query>
-      </grants>
+{no_contents}      </grants>
     </{READER_USER}>
+    <{CONTENTS_READER_USER}>
+      <password_sha256_hex>{contents_reader_hash}</password_sha256_hex>
+      {loopback}
+      <profile>reader</profile>
+      <quota>default</quota>
+      <grants>
+        <query>GRANT SELECT ON {database}.*</query>
+      </grants>
+    </{CONTENTS_READER_USER}>
   </users>
 </clickhouse>
 "
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_installation_gets_the_missing_password_and_keeps_the_others() {
+        let directory = tempfile::TempDir::new().expect("a directory");
+        let files = EngineFiles::new(directory.path());
+        fs::create_dir_all(files.store()).expect("directories");
+        let old = r#"{"service_password":"s","reader_user":"reader","reader_password":"r"}"#;
+        fs::write(files.root.join("credentials.json"), old).expect("a file");
+        assert_eq!(files.known_credentials().expect("readable").contents_reader_password, "");
+        let credentials = files.write("heliometer", 1 << 30).expect("writes");
+        assert_eq!((credentials.service_password.as_str(), credentials.reader_password.as_str()), ("s", "r"));
+        assert_eq!(credentials.contents_reader_password.len(), 48);
+        let again = files.write("heliometer", 1 << 30).expect("writes");
+        assert_eq!(again.contents_reader_password, credentials.contents_reader_password);
+    }
+
+    #[test]
+    fn only_the_reader_is_kept_from_contents() {
+        let credentials = Credentials {
+            service_password: "s".to_owned(),
+            reader_user: READER_USER.to_owned(),
+            reader_password: "r".to_owned(),
+            contents_reader_password: "c".to_owned(),
+        };
+        let users = users_xml(&credentials, "d", 1 << 30);
+        let of = |user: &str| {
+            let begin = users.find(&format!("<{user}>")).and_then(|at| users.get(at..)).expect("the user");
+            // The profile `reader` has the name of a user.
+            begin.split_once("<grants>").expect("grants").1.split_once("</grants>").expect("an end").0.to_owned()
+        };
+        assert!(of("contents_reader").contains("GRANT SELECT ON d.*") && !of("contents_reader").contains("REVOKE"));
+        let reader = users.split_once("<reader>\n      <password").expect("the reader").1;
+        for table in CONTENT_TABLES {
+            assert!(reader.contains(&format!("<query>REVOKE SELECT ON d.{table}</query>")), "{users}");
+        }
+    }
 }

@@ -84,7 +84,7 @@ impl EmbeddedEngine {
         let endpoint = files.read_endpoint()?;
         std::net::TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, endpoint.http_port).into(), Duration::from_secs(1))
             .ok()?;
-        Some((endpoint, files.credentials().ok()?))
+        Some((endpoint, files.known_credentials()?))
     }
 
     /// The ports it answers on. They stay the same over restarts.

@@ -79,7 +79,9 @@ mod tests {
                         rewritten.lines().filter_map(|line| line.trim_start().strip_prefix("ENGINE = ")).collect();
                     assert!(matches!(engines[..], [engine] if engine.starts_with("Replicated")), "{rewritten}");
                 }
-                ["CREATE", "OR", "REPLACE", "VIEW"] => assert!(!rewritten.contains("ENGINE"), "{rewritten}"),
+                ["CREATE", "OR", "REPLACE", "VIEW"] | ["ALTER", "TABLE"] => {
+                    assert!(!rewritten.contains("ENGINE"), "{rewritten}");
+                }
                 _ => panic!("ON CLUSTER is in the wrong place: {first}"),
             }
             // Nothing else has changed.

@@ -18,8 +18,9 @@ use crate::store::{StoreError, Term, client::bounded};
 
 /// Buckets recomputed by one statement: bounds the statement's size and memory.
 const BUCKETS_PER_STATEMENT: usize = 2_000;
-/// The name of these rollups in `rollup_passes`.
-const NAME: &str = "totals";
+/// The name of these rollups in `rollup_passes`. Its number changes when the totals get another column: under a new name
+/// nothing was computed yet, so everything is.
+const NAME: &str = "totals-2";
 
 /// A bucket of one source: its start in seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Row, Serialize, Deserialize)]

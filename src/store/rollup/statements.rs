@@ -22,8 +22,8 @@ pub(super) struct Recompute {
     aggregates: &'static str,
 }
 
-const COLUMNS: &str = "requests, priced_requests, cost_usd, prompt_tokens, completion_tokens, total_tokens, cached_tokens, \
-                       inefficient_requests, error_requests, latency_state";
+const COLUMNS: &str = "requests, priced_requests, cost_usd, prompt_tokens, completion_tokens, total_tokens, priced_tokens, \
+                       cached_tokens, inefficient_requests, error_requests, latency_state";
 
 /// From deduplicated rows, called `o`. `sum` of nothing but NULLs is NULL, hence the `ifNull`s.
 const FROM_ROWS: &str = "\
@@ -33,6 +33,7 @@ const FROM_ROWS: &str = "\
     ifNull(sum(o.prompt_tokens), 0) AS prompt_tokens, \
     ifNull(sum(o.completion_tokens), 0) AS completion_tokens, \
     ifNull(sum(o.total_tokens), 0) AS total_tokens, \
+    ifNull(sumIf(o.total_tokens, o.cost_usd IS NOT NULL), 0) AS priced_tokens, \
     ifNull(sum(o.cached_tokens), 0) AS cached_tokens, \
     countIf(o.is_inefficient) AS inefficient_requests, \
     countIf(o.status = 'error') AS error_requests, \
@@ -46,6 +47,7 @@ const FROM_ROLLUP: &str = "\
     sum(o.prompt_tokens) AS prompt_tokens, \
     sum(o.completion_tokens) AS completion_tokens, \
     sum(o.total_tokens) AS total_tokens, \
+    sum(o.priced_tokens) AS priced_tokens, \
     sum(o.cached_tokens) AS cached_tokens, \
     sum(o.inefficient_requests) AS inefficient_requests, \
     sum(o.error_requests) AS error_requests, \
@@ -53,7 +55,7 @@ const FROM_ROLLUP: &str = "\
 
 /// What a group that exists contributes to its own recomputation: nothing. It makes vanished groups show up.
 const NOTHING: &str = "\
-    toUInt64(0), toUInt64(0), toDecimal128(0, 12), toUInt64(0), toUInt64(0), toUInt64(0), toUInt64(0), \
+    toUInt64(0), toUInt64(0), toDecimal128(0, 12), toUInt64(0), toUInt64(0), toUInt64(0), toUInt64(0), toUInt64(0), \
     toUInt64(0), toUInt64(0), quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(toUInt32(0), false)";
 
 pub(super) const MODEL_MINUTE: Recompute = Recompute {
