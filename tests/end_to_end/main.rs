@@ -21,4 +21,5 @@ mod leadership;
 mod restarts;
 mod samples;
 mod slack;
+mod storage_faults;
 mod totals;
