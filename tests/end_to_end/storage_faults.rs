@@ -121,8 +121,9 @@ fn peak_mib(pid: u32) -> u64 {
 async fn every_fault_ends_as_designed_and_its_row_is_there() {
     // 256 MiB in 256 KiB.
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let spaces = vec![b' '; 1 << 20];
     for _ in 0..256 {
-        encoder.write_all(&[b' '; 1 << 20]).expect("compresses");
+        encoder.write_all(&spaces).expect("compresses");
     }
     let bomb = Bytes::from(encoder.finish().expect("compresses"));
     let server = Server::start(
