@@ -11,8 +11,9 @@ use crate::{
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Signed messages that could not be understood: list them, send them through the pipeline once more, or put them aside.
+/// Signed messages that could not be understood: list, replay or drop them.
 ///
+/// Replaying sends them through the pipeline once more, dropping puts them aside.
 /// They are kept in the event log for event_log.retention_hours. `replay` and `drop` need a running `serve` on the same
 /// data directory.
 #[derive(Debug, clap::Args)]

@@ -10,6 +10,8 @@ use crate::{
     telemetry::{Health, init_logs},
 };
 
+/// Bring the ClickHouse schema up to date; `serve` does it too.
+///
 /// Applies the files of sql/ that this database does not have yet, in order. Applying again changes nothing.
 #[derive(Debug, clap::Args)]
 pub(super) struct MigrateArgs {

@@ -44,25 +44,18 @@ pub struct CommandLine {
     command: Command,
 }
 
+/// A command's help is the documentation of its arguments: one here would hide all but its first line.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the service until Ctrl-C or SIGTERM.
     Serve(serve::ServeArgs),
-    /// Bring the ClickHouse schema up to date; `serve` does it too.
     Migrate(migrate::MigrateArgs),
     /// Check settings, secrets, clock, certificate, event log, ClickHouse and Slack: what is wrong and what to do.
     Doctor,
-    /// Send one signed event and follow it to ClickHouse.
     SendTest(send_test::SendTestArgs),
-    /// Send signed traffic of realistic shape and write down the exact totals expected from it.
     Simulate(Box<simulate::SimulateArgs>),
-    /// Ask ClickHouse something, with the reader's rights.
     Sql(sql::SqlArgs),
-    /// Signed messages that could not be understood: list, replay or drop them.
     DeadLetters(dead_letters::DeadLettersArgs),
-    /// The price book: list, check, import, and explain how a cost comes about.
     Prices(prices::PricesArgs),
-    /// Decide the cost of stored calls again, with today's price book; shows the drift first.
     Reprice(reprice::RepriceArgs),
     /// The embedded engine's own process; `serve` starts it.
     #[command(hide = true)]

@@ -14,7 +14,7 @@ use crate::{
     telemetry::{Health, init_logs},
 };
 
-/// Decide the cost of stored calls again, with today's price book.
+/// Decide the cost of stored calls again, with today's price book; shows the drift first.
 ///
 /// Only what the price book decided changes, or could not decide: amounts of Helicone and of the provider stay. The totals
 /// and alerts follow within seconds while `heliometer serve` runs, or at its next start. Running it again changes nothing

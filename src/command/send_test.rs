@@ -21,9 +21,9 @@ use crate::{
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Sends one signed event, as Helicone's test button does, then follows it to ClickHouse and says how long each step
-/// took. It is marked as a test and stays out of spend and alerts.
+/// Send one signed event and follow it to ClickHouse.
 ///
+/// It is like that of Helicone's test button: marked as a test, and out of spend and alerts. Says how long each step took.
 /// The certificate of a receiver on this machine is not checked; elsewhere it must be valid.
 #[derive(Debug, clap::Args)]
 pub(super) struct SendTestArgs {

@@ -11,7 +11,9 @@ use crate::{
     telemetry::init_logs,
 };
 
-/// Runs the service. Ctrl-C or SIGTERM stops it in order: nothing that was acknowledged is lost, then or by a kill.
+/// Run the service until Ctrl-C or SIGTERM.
+///
+/// These stop it in order; nothing that was acknowledged is lost, then or by a kill.
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
     /// Which parts to run here; may be given several times.

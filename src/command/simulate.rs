@@ -22,7 +22,7 @@ use crate::{
 /// How often a run tells where it stands when nobody watches a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Send signed webhooks of realistic shape, and write down what a correct receiver must count.
+/// Send signed traffic of realistic shape and write down the exact totals expected from it.
 ///
 /// Like Helicone, but for load and correctness tests: a delivery that is answered 429 or 503, or not at all, is sent
 /// again with backoff for about half a minute (Helicone itself never does). Certificates are checked against the

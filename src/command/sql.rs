@@ -14,9 +14,9 @@ use crate::{
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs a query with the reader's rights and prints the answer as a table, or in any ClickHouse output format.
+/// Ask ClickHouse something, with the reader's rights.
 ///
-/// Works beside a running `serve`; without one, the embedded engine is started for the query. Views to begin with:
+/// Prints the answer as a table, or in any ClickHouse output format. Works beside a running `serve`; without one, the embedded engine is started for the query. Views to begin with:
 /// requests, model_minute, model_day, user_hour, user_month, outcomes, alerts, dead_letters, inspections. Columns are explained by
 /// `heliometer sql "DESCRIBE model_day"`.
 #[derive(Debug, clap::Args)]

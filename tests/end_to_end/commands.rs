@@ -135,3 +135,24 @@ async fn the_admin_listener_shows_the_state() {
     };
     assert!(headers["content-security-policy"].to_str().expect("text").starts_with("default-src 'none'"));
 }
+
+#[test]
+fn the_help_of_a_command_says_more_than_its_line_in_the_list() {
+    let help = |command: &str| {
+        let mut heliometer = std::process::Command::new(env!("CARGO_BIN_EXE_heliometer"));
+        let output = heliometer.args([command, "--help"]).output().expect("heliometer");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    for (command, more) in [
+        ("serve", "nothing that was acknowledged is lost"),
+        ("simulate", "is sent again with backoff"),
+        ("sql", "DESCRIBE model_day"),
+        ("dead-letters", "need a running `serve`"),
+        ("prices", "where neither the gateway nor the provider does"),
+        ("reprice", "Running it again changes nothing"),
+    ] {
+        // However its lines are broken.
+        let text = help(command).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(more), "{command}: {text}");
+    }
+}
