@@ -1,6 +1,10 @@
 //! Whose token counts are believed.
 
-use crate::{payload::Metadata, store::UsageSource, usage::Usage};
+use crate::{
+    payload::Metadata,
+    store::UsageSource,
+    usage::{Usage, sum},
+};
 
 /// A request's tokens; `None` is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,14 +56,6 @@ impl Tokens {
     /// on this, so that a row can be priced again from itself.
     pub(super) fn complete(self, usage: Option<Usage>) -> Option<Usage> {
         usage.map(|usage| Usage { prompt_tokens: self.prompt, completion_tokens: self.completion, ..usage })
-    }
-}
-
-/// Of what is known; `None` when nothing is.
-fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
-    match (a, b) {
-        (None, None) => None,
-        (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
     }
 }
 

@@ -18,6 +18,7 @@ mod stream;
 mod text;
 
 pub use body::{Body, ResponseFacts, ResponseStatus, StoredObject};
+pub(crate) use reported::sum;
 pub use reported::{ServiceTier, Usage};
 #[cfg(test)]
 pub(crate) mod tests;

@@ -193,7 +193,7 @@ impl Usage {
 }
 
 /// Of what is known; `None` when nothing is.
-pub(super) fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+pub(crate) fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     match (a, b) {
         (None, None) => None,
         (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),

@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{Options, SECRET, Server, client, sign, wait_until};
+use crate::harness::{Options, SECRET, Server, client, memory_bytes, sign, wait_until};
 
 const LIMIT_BYTES: usize = 1024 * 1024;
 
@@ -19,13 +19,6 @@ async fn server() -> Server {
         .with("HELIOMETER__LIMITS__MAX_DEAD_LETTER_SHARE_PERCENT", 100)
         .with("HELIOMETER__RATE_LIMIT__FAILED_SIGNATURES_PER_15_MINUTES", 1_000_000);
     tokio::task::spawn_blocking(|| Server::start(options)).await.expect("a server")
-}
-
-/// Resident memory of the server's own process, without the engine's.
-fn resident_bytes(server: &Server) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("a process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.trim().trim_end_matches(" kB").trim().parse::<usize>().expect("a number") * 1024
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,9 +118,9 @@ async fn memory_stays_flat_under_bad_input() {
         }
     };
     attack(40).await;
-    let before = resident_bytes(&server);
+    let before = memory_bytes(server.pid(), "VmRSS");
     attack(160).await;
-    let after = resident_bytes(&server);
+    let after = memory_bytes(server.pid(), "VmRSS");
     println!("resident memory: {} MiB after 40 rounds, {} MiB after 200", before >> 20, after >> 20);
     // Four times the bad input again is 640 MiB sent; what stays is the allocator's play.
     assert!(after < before + 48 * 1024 * 1024, "grew from {before} to {after} bytes");

@@ -334,6 +334,13 @@ pub(crate) fn last_lines(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
+/// A process's memory in bytes, from `/proc/PID/status`: `VmRSS` now, `VmHWM` at most ever.
+pub(crate) fn memory_bytes(pid: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+    let kib = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).expect("is told");
+    kib.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
 pub(crate) fn send_signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).expect("a pid"));
     kill(pid, signal).expect("the process is there");

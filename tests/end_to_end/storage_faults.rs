@@ -23,7 +23,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{Options, Server, client, send, wait_until};
+use crate::harness::{Options, Server, client, memory_bytes, send, wait_until};
 
 const MAX_OBJECT_BYTES: usize = 1024 * 1024;
 
@@ -110,13 +110,6 @@ struct Row {
     cost_usd: String,
 }
 
-/// The most memory that the process ever had, in MiB.
-fn peak_mib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("is running");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("is told");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_ends_as_designed_and_its_row_is_there() {
     // 256 MiB in 256 KiB.
@@ -159,7 +152,7 @@ async fn every_fault_ends_as_designed_and_its_row_is_there() {
     for (what, attempts, requests) in storages {
         assert_eq!(requests.load(Ordering::SeqCst), attempts, "{what}");
     }
-    let peak = peak_mib(server.pid());
+    let peak = memory_bytes(server.pid(), "VmHWM") >> 20;
     println!("peak memory of the service: {peak} MiB");
     assert!(peak < 128, "{peak} MiB: the bomb has 256");
     assert!(!server.log().contains("X-Amz-Signature"), "a credential is in the log");

@@ -222,9 +222,7 @@ impl Cluster {
 
     /// Of `/proc/PID/status`, in bytes: `VmRSS` now, `VmHWM` at most ever.
     pub(crate) fn memory_bytes(&self, name: &str, field: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid(name))).expect("runs");
-        let kib = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).expect("is told");
-        kib.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+        crate::harness::memory_bytes(self.pid(name), field)
     }
 
     /// Everything it has logged since the first start.
