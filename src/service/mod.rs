@@ -36,7 +36,9 @@ use crate::{
     ingress::{self, RunningIngress},
     pricing::PriceBook,
     settings::{ContentsStore, Settings},
-    store::{Database, DatabaseOptions, Reader, StoreError, StoreMetrics, engine::EngineError, migrate},
+    store::{
+        Database, DatabaseOptions, Reader, StoreError, StoreMetrics, apply_retention, engine::EngineError, migrate,
+    },
     telemetry::Health,
     tls,
 };
@@ -161,6 +163,7 @@ impl Service {
                 client,
                 timeout,
                 grace,
+                retention: settings.clickhouse.retention.clone(),
                 store_metrics,
                 inserted,
                 alerts,
@@ -381,7 +384,12 @@ async fn migrate_when_there(
     health: &Health,
 ) -> Result<(), StoreError> {
     loop {
-        match migrate(client, &settings.clickhouse.cluster, clock).await {
+        let (cluster, retention) = (&settings.clickhouse.cluster, &settings.clickhouse.retention);
+        let migrated = async {
+            migrate(client, cluster, clock).await?;
+            apply_retention(client, retention, cluster).await
+        };
+        match migrated.await {
             Err(error @ (StoreError::ClickHouse { .. } | StoreError::Timeout { .. }))
                 if !settings.clickhouse.is_embedded() =>
             {

@@ -21,7 +21,7 @@ use crate::{
     alert::{AlertError, AlertMetrics, Alerter},
     contents::scores::ScoreSender,
     domain::Clock,
-    settings::{AlertSettings, NotifierSettings},
+    settings::{AlertSettings, NotifierSettings, RetentionSettings},
     store::{Rollups, StoreError, StoreMetrics, Term},
     telemetry::Health,
 };
@@ -33,6 +33,7 @@ pub(super) struct Accounts {
     pub(super) timeout: Duration,
     /// How long a predecessor's last steps may be under way; zero where there can be none.
     pub(super) grace: Duration,
+    pub(super) retention: RetentionSettings,
     pub(super) store_metrics: StoreMetrics,
     pub(super) inserted: Arc<Notify>,
     pub(super) alerts: AlertSettings,
@@ -74,8 +75,13 @@ impl Work for Accounts {
             Ok(alerter) => alerter.fenced_by(term.clone()),
             Err(error) => return Ended::Again(error.to_string()),
         };
-        let (rollups, rolled_up) =
-            Rollups::new(self.client.clone(), self.timeout, self.store_metrics.clone(), Arc::clone(&self.inserted));
+        let (rollups, rolled_up) = Rollups::new(
+            &self.client,
+            self.timeout,
+            &self.retention,
+            self.store_metrics.clone(),
+            Arc::clone(&self.inserted),
+        );
         self.health.ready(PART);
         let (stop_rollups, stop_alerter) = (CancellationToken::new(), CancellationToken::new());
         let mut rollups = tokio::spawn(rollups.fenced_by(term.clone()).run(stop_rollups.clone()));

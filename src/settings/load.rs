@@ -173,6 +173,13 @@ impl Settings {
                 message: "needs clickhouse.url: the embedded engine has no cluster".to_owned(),
             });
         }
+        if let Some((key, message)) = self.clickhouse.retention.fault() {
+            return Err(SettingsError::Value {
+                place: "settings".to_owned(),
+                key: format!("clickhouse.retention.{key}"),
+                message,
+            });
+        }
         if self.ingress.max_in_flight_bytes < self.ingress.max_body_bytes {
             return Err(SettingsError::Value {
                 place: "settings".to_owned(),

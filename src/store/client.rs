@@ -235,6 +235,12 @@ fn server_reader(settings: &ClickHouseSettings) -> (String, Secret) {
     }
 }
 
+/// Microseconds since 1970 by the server's clock.
+pub(crate) async fn server_time_us(client: &Client, timeout: Duration) -> Result<i64, StoreError> {
+    let query = client.query("SELECT toUnixTimestamp64Micro(now64(6))");
+    bounded(timeout, "reading the server's time", query.fetch_one::<i64>()).await
+}
+
 /// Waits for `work` at most `timeout` and says what was being done when it fails.
 pub(crate) async fn bounded<T>(
     timeout: Duration,

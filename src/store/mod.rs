@@ -10,6 +10,7 @@ mod error;
 mod ids;
 mod metrics;
 mod migrations;
+mod retention;
 mod rollup;
 mod rows;
 mod term;
@@ -22,7 +23,8 @@ pub use error::StoreError;
 pub use ids::{FirstSeen, RecentIds};
 pub use metrics::StoreMetrics;
 pub use migrations::{AppliedMigration, migrate, pending};
-pub use rollup::Rollups;
+pub use retention::{Horizons, apply_retention};
+pub use rollup::{Grain, Grouping, Rollups, Table};
 pub use rows::{
     ContentRow, DeadLetterHandlingRow, DeadLetterRow, InspectionRow, LogPositionRow, OutcomeRow, RequestRow, ScoreRow,
     UsageSource,

@@ -10,7 +10,7 @@ use axum::{Router, routing::post};
 use heliometer::{
     alert::{AlertMetrics, Alerter, DeliveryPolicy, Rule},
     domain::{Clock, Secret, SystemClock, UtcMillis},
-    settings::{AlertSettings, NotifierSettings, Settings},
+    settings::{AlertSettings, NotifierSettings, RetentionSettings, Settings},
     store::{Batch, Database, DatabaseOptions, RequestRow, Rollups, StoreMetrics, migrate, write_batch},
     telemetry::Health,
 };
@@ -87,8 +87,13 @@ impl World {
         migrate(database.client(), "", &SystemClock).await.expect("migrations");
         let metrics = StoreMetrics::new(&Registry::new()).expect("metrics");
         let inserted = Arc::new(Notify::new());
-        let (rollups, rolled_up) =
-            Rollups::new(database.client().clone(), TIMEOUT, metrics.clone(), Arc::clone(&inserted));
+        let (rollups, rolled_up) = Rollups::new(
+            database.client(),
+            TIMEOUT,
+            &RetentionSettings::default(),
+            metrics.clone(),
+            Arc::clone(&inserted),
+        );
         let shutdown = CancellationToken::new();
         let rollups = tokio::spawn(rollups.run(shutdown.clone()));
         Self { database, metrics, inserted, rolled_up, rollups, shutdown, _directory: directory }

@@ -26,6 +26,7 @@
 //! What is left: D is stopped (not merely slow) between a yes to its question and its statement, for longer than twice
 //! `clickhouse.timeout_ms`, and then writes such a ghost. The next row in the same bucket heals it.
 
+mod grain;
 mod pass;
 mod statements;
 
@@ -38,8 +39,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{StoreError, StoreMetrics, Term};
-use pass::Pass;
+use super::{Horizons, StoreError, StoreMetrics, Term};
+use crate::settings::RetentionSettings;
+pub use grain::{Grain, Grouping, Table};
+use pass::{Done, Pass};
 
 /// Longer than an insert may be under way (`clickhouse.timeout_ms`, 30 s by default).
 const OVERLAP: Duration = Duration::from_secs(90);
@@ -64,13 +67,15 @@ impl Rollups {
     /// `inserted` is notified after every insert. The receiver's value changes after every pass that changed something.
     #[must_use]
     pub fn new(
-        client: Client,
+        client: &Client,
         timeout: Duration,
+        retention: &RetentionSettings,
         metrics: StoreMetrics,
         inserted: Arc<Notify>,
     ) -> (Self, watch::Receiver<u64>) {
         let (rolled_up, receiver) = watch::channel(0);
-        (Self { pass: Pass::new(client, timeout, OVERLAP.max(timeout * 2)), metrics, inserted, rolled_up }, receiver)
+        let pass = Pass::new(client.clone(), timeout, OVERLAP.max(timeout * 2), Horizons::new(retention));
+        (Self { pass, metrics, inserted, rolled_up }, receiver)
     }
 
     /// Writes only as long as `term` stands.
@@ -126,9 +131,17 @@ impl Rollups {
             }
         };
         match result {
-            Ok(0) => Ok(started.elapsed()),
-            Ok(minutes) => {
-                self.metrics.rolled_up(minutes, started.elapsed());
+            Ok(done) if done.minutes == 0 => {
+                self.metrics.closed_minutes(done.closed);
+                Ok(started.elapsed())
+            }
+            Ok(Done { minutes, backlog, closed }) => {
+                self.metrics.rolled_up(minutes, backlog, started.elapsed());
+                self.metrics.closed_minutes(closed);
+                if backlog > 0 {
+                    // The next one need not wait for an insert.
+                    self.inserted.notify_one();
+                }
                 self.rolled_up.send_modify(|passes| *passes += 1);
                 Ok(started.elapsed())
             }
