@@ -68,6 +68,20 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        let mut world = Self::without_rollups().await;
+        let (rollups, rolled_up) = Rollups::new(
+            world.database.client(),
+            TIMEOUT,
+            &RetentionSettings::default(),
+            world.metrics.clone(),
+            Arc::clone(&world.inserted),
+        );
+        world.rolled_up = rolled_up;
+        world.rollups = tokio::spawn(rollups.run(world.shutdown.clone()));
+        world
+    }
+
+    pub(crate) async fn without_rollups() -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let mut settings = Settings::default();
         settings.data_dir.0 = directory.path().to_path_buf();
@@ -86,17 +100,15 @@ impl World {
             };
         migrate(database.client(), "", &SystemClock).await.expect("migrations");
         let metrics = StoreMetrics::new(&Registry::new()).expect("metrics");
-        let inserted = Arc::new(Notify::new());
-        let (rollups, rolled_up) = Rollups::new(
-            database.client(),
-            TIMEOUT,
-            &RetentionSettings::default(),
-            metrics.clone(),
-            Arc::clone(&inserted),
-        );
-        let shutdown = CancellationToken::new();
-        let rollups = tokio::spawn(rollups.run(shutdown.clone()));
-        Self { database, metrics, inserted, rolled_up, rollups, shutdown, _directory: directory }
+        Self {
+            database,
+            metrics,
+            inserted: Arc::new(Notify::new()),
+            rolled_up: watch::channel(0).1,
+            rollups: tokio::spawn(async {}),
+            shutdown: CancellationToken::new(),
+            _directory: directory,
+        }
     }
 
     pub(crate) async fn insert(&self, requests: Vec<RequestRow>) {

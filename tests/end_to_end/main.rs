@@ -19,6 +19,7 @@ mod fetch_retry;
 mod harness;
 mod leadership;
 mod restarts;
+mod rollups;
 mod samples;
 mod slack;
 mod storage_faults;
