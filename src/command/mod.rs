@@ -12,6 +12,7 @@ mod send_test;
 mod serve;
 pub mod simulate;
 mod sql;
+mod verify;
 
 use std::{
     io::Write,
@@ -57,6 +58,7 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     Prices(prices::PricesArgs),
     Reprice(reprice::RepriceArgs),
+    Verify(verify::VerifyArgs),
     /// The embedded engine's own process; `serve` starts it.
     #[command(hide = true)]
     Engine(child::ChildArguments),
@@ -97,6 +99,7 @@ impl CommandLine {
                 Command::Simulate(arguments) => Ok(simulate::run(*arguments, &settings.data_dir).await.map(|()| 0)?),
                 Command::Sql(arguments) => sql::run(arguments, &settings).await.map(|()| 0),
                 Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings).await.map(|()| 0),
+                Command::Verify(arguments) => verify::run(arguments, settings).await,
                 Command::Reprice(arguments) => reprice::run(arguments, settings).await.map(|()| 0),
                 Command::Prices(arguments) => prices::run(arguments, &settings),
                 Command::Doctor | Command::Engine(_) => Ok(0),

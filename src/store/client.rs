@@ -122,6 +122,12 @@ impl Database {
         self.engine.as_ref().map(|engine| engine.endpoint().tcp_port)
     }
 
+    /// Whether the embedded engine was started for this, and nobody else uses it.
+    #[must_use]
+    pub const fn is_own_engine(&self) -> bool {
+        self.engine.is_some()
+    }
+
     /// One statement's or insert's limit.
     #[must_use]
     pub const fn timeout(&self) -> Duration {

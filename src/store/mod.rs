@@ -16,15 +16,15 @@ mod rows;
 mod term;
 mod writer;
 
-pub(crate) use client::bounded;
 pub use client::{Database, DatabaseOptions, Reader};
+pub(crate) use client::{bounded, server_time_us};
 pub use dead_letters::{PendingDeadLetter, RecentOutcome, pending_dead_letters, recent_outcomes};
 pub use error::StoreError;
 pub use ids::{FirstSeen, RecentIds};
 pub use metrics::StoreMetrics;
 pub use migrations::{AppliedMigration, migrate, pending};
 pub use retention::{Horizons, apply_retention};
-pub use rollup::{Grain, Grouping, Rollups, Table};
+pub use rollup::{Comparison, Difference, Grain, Grouping, Rollups, Table, compare, request_recomputation};
 pub use rows::{
     ContentRow, DeadLetterHandlingRow, DeadLetterRow, InspectionRow, LogPositionRow, OutcomeRow, RequestRow, ScoreRow,
     UsageSource,

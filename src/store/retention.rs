@@ -65,10 +65,11 @@ pub async fn apply_retention(client: &Client, retention: &RetentionSettings, clu
         if present == wanted {
             continue;
         }
-        if present > 0 && is_origin(table) {
-            // Before the longer time makes it forgotten.
+        let shorter = [present, wanted].into_iter().filter(|days| *days > 0).min();
+        if let Some(days) = shorter.filter(|_| is_origin(table)) {
+            // Before a shorter time removes anything, and before a longer one makes forgotten what was removed.
             let now_us = server_time_us(client, ALTER_TIMEOUT).await?;
-            store_horizon(client, ALTER_TIMEOUT, table, horizon_seconds(now_us, present)).await?;
+            store_horizon(client, ALTER_TIMEOUT, table, horizon_seconds(now_us, days)).await?;
         }
         let change = if wanted == 0 {
             format!("ALTER TABLE {table} REMOVE TTL")
@@ -113,7 +114,6 @@ pub struct Horizons {
     retention: RetentionSettings,
     /// Seconds since 1970 by table.
     known: HashMap<String, i64>,
-    is_loaded: bool,
 }
 
 #[derive(Row, Deserialize)]
@@ -126,7 +126,7 @@ impl Horizons {
     /// Those that follow from `retention`, and from what was stored.
     #[must_use]
     pub fn new(retention: &RetentionSettings) -> Self {
-        Self { retention: retention.clone(), known: HashMap::new(), is_loaded: false }
+        Self { retention: retention.clone(), known: HashMap::new() }
     }
 
     /// Moves them to `now_us`, microseconds since 1970 by the server's clock, and stores those that moved.
@@ -159,12 +159,13 @@ impl Horizons {
         timeout: Duration,
         now_us: i64,
     ) -> Result<Vec<(&'static str, i64)>, StoreError> {
-        if !self.is_loaded {
-            let query = client.query("SELECT toString(name) AS name, toUnixTimestamp(toDateTime(max(horizon))) + toInt64(0) AS seconds FROM retention_horizons GROUP BY name");
-            let rows = bounded(timeout, "reading retention_horizons", query.fetch_all::<HorizonRow>()).await?;
-            self.known = rows.into_iter().map(|row| (row.name, row.seconds)).collect();
-            self.is_loaded = true;
-        }
+        // Every time: `migrate` may have shortened the retention meanwhile.
+        let query = client.query(
+            "SELECT toString(name) AS name, toInt64(toUnixTimestamp(toDateTime(max(horizon)))) AS seconds \
+             FROM retention_horizons GROUP BY name",
+        );
+        let rows = bounded(timeout, "reading retention_horizons", query.fetch_all::<HorizonRow>()).await?;
+        self.known = rows.into_iter().map(|row| (row.name, row.seconds)).collect();
         let moved = TABLES.into_iter().filter(|(table, ..)| is_origin(table)).filter_map(|(table, _, kept)| {
             let days = kept(&self.retention);
             let seconds = horizon_seconds(now_us, days);

@@ -24,3 +24,4 @@ mod samples;
 mod slack;
 mod storage_faults;
 mod totals;
+mod verify;

@@ -29,6 +29,7 @@
 mod grain;
 mod pass;
 mod statements;
+mod verify;
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,6 +44,7 @@ use super::{Horizons, StoreError, StoreMetrics, Term};
 use crate::settings::RetentionSettings;
 pub use grain::{Grain, Grouping, Table};
 use pass::{Done, Pass};
+pub use verify::{Comparison, Difference, compare, request_recomputation};
 
 /// Longer than an insert may be under way (`clickhouse.timeout_ms`, 30 s by default).
 const OVERLAP: Duration = Duration::from_secs(90);
