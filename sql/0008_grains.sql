@@ -118,10 +118,12 @@ PARTITION BY toDate(bucket)
 ORDER BY (bucket, source, user_id, model)
 COMMENT 'Totals per minute, user and model, of the last days; read the view user_minute instead';
 
+-- By user first, since a month is computed for some users from all of its days.
 CREATE TABLE IF NOT EXISTS user_day_rows AS user_hour_rows
 ENGINE = ReplacingMergeTree(version, is_deleted)
-PARTITION BY toYear(bucket)
-ORDER BY (bucket, source, user_id, model)
+PARTITION BY toYYYYMM(bucket)
+ORDER BY (source, user_id, model, bucket)
+SETTINGS index_granularity = 512
 COMMENT 'Totals per UTC day, user and model; read the view user_day instead';
 
 ALTER TABLE model_hour_rows

@@ -20,10 +20,12 @@
 //!   that is there.
 //! - What D writes late and L did not write at all has nothing to lose against: a group that D saw, and that vanished
 //!   before L looked. It would stay as a ghost. So once every statement of D must have ended (`max_execution_time` is
-//!   `clickhouse.timeout_ms`), L forgets what it has seen and computes everything since before its term again, which gives
-//!   ghosts their tombstones. This holds for a crash and restart of a single process as well.
+//!   `clickhouse.timeout_ms`), L forgets what it has seen and computes again what was touched since before D's last
+//!   statements can have begun, which gives ghosts their tombstones. This holds for a crash and restart of a single process as well.
+//! - A recomputation is two statements: totals, then tombstones for what has an older version still. D asks before the first
+//!   only; what it then declares vanished has a version from before L's term too.
 //!
-//! What is left: D is stopped (not merely slow) between a yes to its question and its statement, for longer than twice
+//! What is left: D is stopped (not merely slow) between a yes to its question and its statement, for longer than three times
 //! `clickhouse.timeout_ms`, and then writes such a ghost. The next row in the same bucket heals it.
 
 mod grain;
@@ -117,6 +119,14 @@ impl Rollups {
                 return;
             }
         }
+    }
+
+    /// One pass by itself; returns the minutes that were recomputed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it did not come to its end; the next one repeats it.
+    pub async fn pass(&mut self) -> Result<usize, StoreError> {
+        self.pass.run().await.map(|done| done.minutes)
     }
 
     async fn pass_once(&mut self, complete_at: Instant) -> Result<Duration, ()> {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{
     CLOCK_SKEW,
     grain::{Grain, Grouping, Table, coarser},
-    statements::{Origin, origin_buckets, recompute},
+    statements::{Groups, Origin, origin_buckets, write_tombstones, write_totals},
 };
 use crate::store::{
     Horizons, StoreError, Term,
@@ -24,6 +24,9 @@ use crate::store::{
 const BUCKETS_PER_STATEMENT: usize = 2_000;
 /// Minutes that one pass recomputes, the newest first: a correction of a whole year must not keep the present waiting.
 const MINUTES_PER_PASS: usize = 3_000;
+/// Up to so many minutes, coarser buckets are computed for the groups of these minutes only. Of more, that would be most
+/// groups anyway.
+const MINUTES_WITH_OWN_GROUPS: usize = 120;
 /// The name of these rollups in `rollup_passes`. Its number changes when there are more tables or columns: under a new name
 /// nothing was computed yet, so everything is.
 const NAME: &str = "totals-3";
@@ -57,6 +60,8 @@ pub(super) struct Pass {
     /// Minutes that are known to be touched and not recomputed yet. They are behind the stored watermark, so that a crash
     /// finds them again.
     backlog: BTreeSet<Bucket>,
+    /// Of these, the ones that `verify` asked for: all of their groups are computed again, whatever the minute says.
+    asked: BTreeSet<Bucket>,
     term: Option<Term>,
     recheck: Option<Recheck>,
 }
@@ -106,6 +111,7 @@ impl Pass {
             progress: None,
             seen: HashMap::new(),
             backlog: BTreeSet::new(),
+            asked: BTreeSet::new(),
             term: None,
             recheck: None,
         }
@@ -140,7 +146,9 @@ impl Pass {
         let mut since_us = progress.watermark_us.saturating_sub(overlap_us).max(0);
         if is_first {
             progress.last_version = self.version_above_all(progress.last_version, now_us).await?;
-            self.recheck = Some(Recheck { at: Instant::now() + self.timeout * 2, since_us });
+            // A group that a predecessor's last statements saw vanished after they had begun, so not long ago.
+            let since_us = since_us.max(now_us.saturating_sub(overlap_us));
+            self.recheck = Some(Recheck { at: Instant::now() + self.timeout * 3, since_us });
         }
         let rechecked = self.recheck.filter(|recheck| recheck.at <= Instant::now());
         if let Some(recheck) = rechecked {
@@ -149,11 +157,16 @@ impl Pass {
             self.seen.clear();
         }
         let mut touched = self.touched_since(since_us).await?;
-        let unseen = touched
-            .iter()
-            .filter(|(bucket, inserts)| self.seen.get(*bucket).is_none_or(|seen| !inserts.is_subset(seen)))
-            .map(|(bucket, _)| bucket.clone());
-        self.backlog.extend(unseen);
+        for (bucket, inserts) in &touched {
+            let seen = self.seen.get(bucket);
+            let mut unseen = inserts.iter().filter(|insert| seen.is_none_or(|seen| !seen.contains(*insert))).peekable();
+            if unseen.peek().is_some() {
+                self.backlog.insert(bucket.clone());
+            }
+            if unseen.any(|insert_us| *insert_us < 0) {
+                self.asked.insert(bucket.clone());
+            }
+        }
         let known = self.backlog.len();
         self.backlog.retain(|bucket| !self.horizons.are_rows_gone(bucket.start));
         let closed = known - self.backlog.len();
@@ -163,6 +176,7 @@ impl Pass {
             progress.last_version = version;
             self.recompute(&turn, version).await?;
             self.backlog.retain(|bucket| !turn.contains(bucket));
+            self.asked.retain(|bucket| !turn.contains(bucket));
             // What is in the backlog was inserted behind the stored watermark.
             let watermark_us = if self.backlog.is_empty() { now_us } else { progress.stored.watermark_us };
             progress.stored = StoredProgress { watermark_us, last_version: version };
@@ -202,14 +216,20 @@ impl Pass {
             let kept = minutes.iter().filter(|minute| !are_minutes_gone(minute.start)).cloned().collect();
             let (old, young): (BTreeSet<Bucket>, BTreeSet<Bucket>) =
                 coarser(minutes, Grain::Hour).into_iter().partition(|hour| are_minutes_gone(hour.start));
+            let is_small = minutes.len() <= MINUTES_WITH_OWN_GROUPS && minutes.is_disjoint(&self.asked);
+            let groups = if old.is_empty() && is_small {
+                Groups::of(table(Grain::Minute), &minutes.iter().collect::<Vec<_>>())
+            } else {
+                Groups::All
+            };
+            self.replace(table(Grain::Minute), Origin::Rows, &kept, &Groups::All, version).await?;
             for (grain, origin, buckets) in [
-                (Grain::Minute, finer(Grain::Minute), kept),
                 (Grain::Hour, finer(Grain::Hour), young),
                 (Grain::Hour, Origin::Rows, old),
                 (Grain::Day, finer(Grain::Day), coarser(minutes, Grain::Day)),
                 (Grain::Month, finer(Grain::Month), coarser(minutes, Grain::Month)),
             ] {
-                self.replace(table(grain), origin, &buckets, version).await?;
+                self.replace(table(grain), origin, &buckets, &groups, version).await?;
             }
         }
         Ok(())
@@ -220,15 +240,19 @@ impl Pass {
         table: Table,
         origin: Origin,
         buckets: &BTreeSet<Bucket>,
+        groups: &Groups,
         version: u64,
     ) -> Result<(), StoreError> {
         let buckets: Vec<&Bucket> = buckets.iter().collect();
         for chunk in buckets.chunks(BUCKETS_PER_STATEMENT / origin_buckets(table.grain, origin)) {
-            let statement = recompute(table, origin, chunk, version);
             // After the version was chosen: see the module.
             self.ensure_current().await?;
             let doing = format!("recomputing {}", table.view());
-            bounded(self.timeout, &doing, self.client.query(&statement).execute()).await?;
+            for statement in
+                [write_totals(table, origin, chunk, groups, version), write_tombstones(table, chunk, groups, version)]
+            {
+                bounded(self.timeout, &doing, self.client.query(&statement).execute()).await?;
+            }
         }
         Ok(())
     }

@@ -133,54 +133,94 @@ pub(super) const fn origin_buckets(grain: Grain, origin: Origin) -> usize {
     }
 }
 
-/// One statement that replaces all groups of `buckets` of `table`. What a group that exists contributes to its own
-/// recomputation is nothing: it makes vanished groups show up, and they get a tombstone.
-pub(super) fn recompute(table: Table, origin: Origin, buckets: &[&Bucket], version: u64) -> String {
+/// Which groups of its buckets a recomputation is about.
+#[derive(Clone, Debug)]
+pub(super) enum Groups {
+    /// All of them.
+    All,
+    /// Those that have, or once had, totals in some buckets of a finer table: the condition on the columns of a group. A
+    /// group that vanished from there has left its tombstone.
+    Condition(String),
+}
+
+impl Groups {
+    /// Those with totals in `buckets` of `table`.
+    pub(super) fn of(table: Table, buckets: &[&Bucket]) -> Self {
+        let [first, second] = table.grouping.columns();
+        Self::Condition(format!(
+            " AND (source, {first}, {second}) IN \
+             (SELECT source, {first}, {second} FROM {} WHERE (source, bucket) IN ({}))",
+            table.rows(),
+            keys(buckets.iter().map(|bucket| (bucket.source.as_str(), bucket.start)))
+        ))
+    }
+
+    fn condition(&self) -> &str {
+        match self {
+            Self::All => "",
+            Self::Condition(condition) => condition,
+        }
+    }
+}
+
+/// Writes the totals of `buckets` of `table` in `version`, from `origin`.
+pub(super) fn write_totals(table: Table, origin: Origin, buckets: &[&Bucket], groups: &Groups, version: u64) -> String {
     let [first_column, second_column] = table.grouping.columns();
-    let (group, grouped) = (format!("{first_column}, {second_column}"), format!("o.{first_column}, o.{second_column}"));
-    let target = table.rows();
     let mut columns = String::with_capacity(512);
-    let mut nothing = String::with_capacity(512);
     for (name, _) in TOTALS {
-        let zero = if name.ends_with("cost_usd") {
-            "toDecimal128(0, 12)"
-        } else if name.starts_with("estimated_") || name.ends_with("_variance") {
-            "toFloat64(0)"
-        } else {
-            "toUInt64(0)"
-        };
+        // Writing to a String cannot fail.
         let _infallible = write!(columns, "{name}, ");
-        let _infallible = write!(nothing, "{zero}, ");
     }
     let start = table.grain.start_of(&format!("o.{}", origin.time()));
-    let first = buckets.iter().map(|bucket| bucket.start).min().unwrap_or(0);
-    let last = buckets.iter().map(|bucket| bucket.start).max().unwrap_or(0);
+    let (first, last) = ends(buckets);
     let end = table.grain.next(last);
     let time = origin.time();
     // The range leads to the right partitions, the key to the right granules.
     format!(
-        "INSERT INTO {target} (bucket, source, {group}, {columns}{LATENCY_STATE}, version, is_deleted) \
-         SELECT start, source, {group}, {merged}, toUInt64({version}), toUInt8(sum(o.requests) = 0) \
-         FROM (\
-           SELECT {start} AS start, o.source AS source, {grouped}, {totals} \
-           FROM {from} AS o FINAL \
-           WHERE o.{time} >= toDateTime({first}, 'UTC') AND o.{time} < toDateTime({end}, 'UTC') \
-           AND {key} IN ({origin_keys}) AND {condition} \
-           GROUP BY start, source, {grouped} \
-           UNION ALL \
-           SELECT bucket AS start, source, {group}, {nothing}{NO_LATENCY} AS {LATENCY_STATE} \
-           FROM {target} FINAL WHERE bucket >= toDateTime({first}, 'UTC') AND bucket <= toDateTime({last}, 'UTC') \
-           AND (source, bucket) IN ({target_keys}) GROUP BY bucket, source, {group}\
-         ) AS o GROUP BY start, source, {group} \
+        "INSERT INTO {target} (bucket, source, {first_column}, {second_column}, {columns}{LATENCY_STATE}, version, is_deleted) \
+         SELECT {start} AS start, o.source, o.{first_column}, o.{second_column}, {totals}, toUInt64({version}), toUInt8(0) \
+         FROM {from} AS o FINAL \
+         WHERE o.{time} >= toDateTime({first}, 'UTC') AND o.{time} < toDateTime({end}, 'UTC') \
+         AND {key} IN ({origin_keys}) AND {condition}{groups} \
+         GROUP BY start, o.source, o.{first_column}, o.{second_column} \
          SETTINGS do_not_merge_across_partitions_select_final = 1",
-        merged = Origin::Finer(table).totals(),
+        target = table.rows(),
         totals = origin.totals(),
         from = origin.table(),
         key = origin.key(),
         origin_keys = keys(buckets.iter().flat_map(|bucket| origin_starts(table.grain, origin.grain(), bucket))),
         condition = origin.condition(),
-        target_keys = keys(buckets.iter().map(|bucket| (bucket.source.as_str(), bucket.start))),
+        groups = groups.condition(),
     )
+}
+
+/// Gives a tombstone to each group of `buckets` that [`write_totals`] did not write: nothing makes it up any more.
+pub(super) fn write_tombstones(table: Table, buckets: &[&Bucket], groups: &Groups, version: u64) -> String {
+    let [first_column, second_column] = table.grouping.columns();
+    let mut columns = String::with_capacity(512);
+    let mut nothing = String::with_capacity(512);
+    for (name, _) in TOTALS {
+        // Writing to a String cannot fail.
+        let _infallible = write!(columns, "{name}, ");
+        nothing.push_str("0, ");
+    }
+    let (first, last) = ends(buckets);
+    format!(
+        "INSERT INTO {target} (bucket, source, {first_column}, {second_column}, {columns}{LATENCY_STATE}, version, is_deleted) \
+         SELECT bucket, source, {first_column}, {second_column}, {nothing}{NO_LATENCY}, toUInt64({version}), toUInt8(1) \
+         FROM {target} FINAL WHERE bucket >= toDateTime({first}, 'UTC') AND bucket <= toDateTime({last}, 'UTC') \
+         AND (source, bucket) IN ({keys}) AND version < {version}{groups} \
+         GROUP BY bucket, source, {first_column}, {second_column} \
+         SETTINGS do_not_merge_across_partitions_select_final = 1",
+        target = table.rows(),
+        keys = keys(buckets.iter().map(|bucket| (bucket.source.as_str(), bucket.start))),
+        groups = groups.condition(),
+    )
+}
+
+fn ends(buckets: &[&Bucket]) -> (u32, u32) {
+    let starts = || buckets.iter().map(|bucket| bucket.start);
+    (starts().min().unwrap_or(0), starts().max().unwrap_or(0))
 }
 
 /// The buckets of `finer` that make up one of `grain`.
