@@ -23,6 +23,7 @@ use super::{
     signature::{Signature, Verifier},
 };
 use crate::{
+    crash_point::crash_point,
     domain::{Clock, SourceName},
     event_log::{EventLog, EventLogError, Header, NewRecord, Topic},
     payload::{Payload, PayloadError, headers},
@@ -156,6 +157,7 @@ impl Ingress {
         let header = |name: &str, value: String| Header { name: name.to_owned(), value: value.into() };
         let headers = vec![header(headers::SOURCE, source.name.to_string()), header(headers::SECRET, secret)];
         self.append(NewRecord { key, body, timestamp, headers }, reservation).await?;
+        crash_point!(IngressAppended);
         self.metrics.ack_seconds.observe(started.elapsed().as_secs_f64());
         tracing::debug!(source = %source.name, body_bytes, countable = uncountable.is_none(), "webhook is durable");
         uncountable.map_or(Ok(()), |error| Err(IngressError::Uncountable(error)))

@@ -14,7 +14,10 @@ use super::{
     CLOCK_SKEW,
     statements::{self, Recompute},
 };
-use crate::store::{StoreError, Term, client::bounded};
+use crate::{
+    crash_point::crash_point,
+    store::{StoreError, Term, client::bounded},
+};
 
 /// Buckets recomputed by one statement: bounds the statement's size and memory.
 const BUCKETS_PER_STATEMENT: usize = 2_000;
@@ -120,6 +123,7 @@ impl Pass {
             let version = progress.last_version.saturating_add(1).max(u64::try_from(now_us).unwrap_or(0));
             self.recompute(&dirty, version).await?;
             let progress = Progress { watermark_us: now_us, last_version: version };
+            crash_point!(RollupProgress);
             self.store_progress(progress).await?;
             progress
         });
@@ -143,6 +147,7 @@ impl Pass {
                 let statement = recompute.statement(chunk, version);
                 // After the version was chosen: see the module.
                 self.ensure_current().await?;
+                crash_point!(RollupStatement);
                 bounded(self.timeout, recompute.doing, self.client.query(&statement).execute()).await?;
             }
         }
