@@ -10,13 +10,19 @@
 
 mod alerts;
 mod bad_input;
+#[cfg(feature = "crash-points")]
+mod chaos;
 mod commands;
 mod contents;
 mod costs;
 mod dead_letters;
 mod exactness;
 mod fetch_retry;
+#[cfg(feature = "crash-points")]
+mod ground_truth;
 mod harness;
+#[cfg(feature = "crash-points")]
+mod kills;
 mod leadership;
 mod restarts;
 mod samples;
