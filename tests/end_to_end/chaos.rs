@@ -17,13 +17,13 @@ use crate::{
 
 /// What of the whole program may be the end, and how likely each time that it is reached.
 const POINTS: [(&str, f64); 7] = [
-    ("ingress-appended", 0.0005),
-    ("fetch-deferred", 0.3),
-    ("consumer-inserted", 0.1),
-    ("consumer-written", 0.1),
-    ("retry-written", 0.2),
-    ("rollup-statement", 0.03),
-    ("rollup-progress", 0.1),
+    ("ingress-appended", 0.0007),
+    ("fetch-deferred", 0.4),
+    ("consumer-inserted", 0.25),
+    ("consumer-written", 0.25),
+    ("retry-written", 0.4),
+    ("rollup-statement", 0.08),
+    ("rollup-progress", 0.25),
 ];
 /// What piled up is worked off by a program without optimisation on a shared machine.
 const CATCH_UP: Duration = Duration::from_secs(600);
@@ -71,6 +71,7 @@ fn killed_at_random_embedded_nothing_is_lost_or_counted_twice() {
         kills.summary(&server.log(), &POINTS)
     );
     findings.assert_exact();
+    GroundTruth::read(&requests).assert_finds_lies(&server);
 }
 
 fn crashed(server: &Server, kills: &mut Kills, status: std::process::ExitStatus) {

@@ -260,6 +260,28 @@ impl GroundTruth {
         }
     }
 
+    /// That a comparison can fail: tells four lies about what is stored, each of which must be found, in every view.
+    pub(crate) fn assert_finds_lies(mut self, server: &Server) {
+        let mut ids: Vec<u128> = self.calls.keys().copied().collect();
+        ids.sort_unstable();
+        let nobodys = *ids.last().expect("calls") ^ 1;
+        let [forgotten, doubled, wrong] = [ids[0], ids[1], ids[2]];
+        let forgotten = self.calls.remove(&forgotten).expect("is there");
+        self.calls.insert(nobodys, forgotten);
+        self.calls.get_mut(&doubled).expect("is there").rows = 1;
+        let call = self.calls.get_mut(&wrong).expect("is there");
+        call.cost_pico_usd = Some(call.cost_pico_usd.unwrap_or(0) + 1);
+        let mut findings = Findings::default();
+        self.compare_rows(server, &mut findings);
+        let found = (findings.unknown, findings.lost, findings.doubled, findings.wrong);
+        assert_eq!(found, (1, 1, 1, 1), "{findings}");
+        for (view, by, grain) in VIEWS {
+            let mut findings = Findings::default();
+            self.compare_view(server, view, by, grain, &mut findings);
+            assert!((1..=4).contains(&findings.wrong), "{findings}");
+        }
+    }
+
     fn compare_rows(&mut self, server: &Server, findings: &mut Findings) {
         server.each_row(ROWS, |row: Row| {
             let Some(call) = key(&row.request_id).and_then(|key| self.calls.get_mut(&key)) else {
@@ -267,6 +289,7 @@ impl GroundTruth {
                 findings.example(|| format!("{}: nobody knows that it was accepted", row.request_id));
                 return;
             };
+            let event_time_ms = *call.event_time_ms.get_or_insert(row.received_at_ms);
             call.rows += 1;
             if call.rows > 1 {
                 // Counted once, however many rows there are.
@@ -275,7 +298,6 @@ impl GroundTruth {
                 return;
             }
             let names = &self.names;
-            let event_time_ms = *call.event_time_ms.get_or_insert(row.received_at_ms);
             let differences = differences(&[
                 ("source", SOURCE == row.source, &SOURCE, &row.source),
                 ("event_time", event_time_ms == row.event_time_ms, &event_time_ms, &row.event_time_ms),

@@ -120,11 +120,11 @@ impl Kills {
         self.next_at = (accepted + self.random.random_range(0..=2 * mean)).min(self.last_at);
     }
 
-    /// For the environment of a process that is started: in every other life, one of `points` (each with the chance that
+    /// For the environment of a process that is started: in three of four lives, one of `points` (each with the chance that
     /// ends a life within seconds) is to be its end.
     pub(crate) fn fate(&mut self, points: &[(&str, f64)]) -> [(&'static str, String); 2] {
         self.starts += 1;
-        let is_armed = self.count() < self.wanted && self.random.random_bool(0.5);
+        let is_armed = self.count() < self.wanted && self.random.random_bool(0.75);
         let spec = match points {
             [] => String::new(),
             points => {
