@@ -13,24 +13,25 @@ use crate::{
     ground_truth::GroundTruth,
     harness::{Options, Server, engine_pid, send_signal, wait_until},
     kills::{Amount, Kills},
+    totals::{assert_exact, extra_duplicates},
 };
 
 /// What of the whole program may be the end, and how likely each time that it is reached.
 const POINTS: [(&str, f64); 7] = [
-    ("ingress-appended", 0.0007),
-    ("fetch-deferred", 0.4),
-    ("consumer-inserted", 0.25),
-    ("consumer-written", 0.25),
-    ("retry-written", 0.4),
-    ("rollup-statement", 0.08),
-    ("rollup-progress", 0.25),
+    ("ingress-appended", 0.002),
+    ("fetch-deferred", 0.5),
+    ("consumer-inserted", 0.5),
+    ("consumer-written", 0.5),
+    ("retry-written", 0.5),
+    ("rollup-statement", 0.15),
+    ("rollup-progress", 0.5),
 ];
 /// What piled up is worked off by a program without optimisation on a shared machine.
 const CATCH_UP: Duration = Duration::from_secs(600);
 
 #[test]
 fn killed_at_random_embedded_nothing_is_lost_or_counted_twice() {
-    let amount = Amount::from_environment(10, 12_000, 500);
+    let amount = Amount::from_environment(8, 12_000, 500);
     let mut server = Server::start(
         Options::default()
             .with_local_storage()
@@ -71,6 +72,10 @@ fn killed_at_random_embedded_nothing_is_lost_or_counted_twice() {
         kills.summary(&server.log(), &POINTS)
     );
     findings.assert_exact();
+    assert!(amount.kills < 100 || (kills.has_met("engine") && kills.has_met("serve")), "somebody was spared: {kills}");
+    assert_exact(&server, &expected);
+    // A delivery that the sender calls uncertain may have been in the log before, at each of two kills.
+    extra_duplicates(&server, &expected, i64::try_from(kills.count()).expect("few"));
     GroundTruth::read(&requests).assert_finds_lies(&server);
 }
 

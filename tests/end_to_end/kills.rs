@@ -70,7 +70,6 @@ pub(crate) struct Kills {
     by_part: BTreeMap<&'static str, u64>,
     /// How often a process ended at a crash point.
     at_points: u64,
-    starts: u64,
 }
 
 impl Kills {
@@ -84,15 +83,23 @@ impl Kills {
             accepted: Accepted { path: requests.to_path_buf(), file: None, lines: 0 },
             by_part: BTreeMap::new(),
             at_points: 0,
-            starts: 0,
         };
         kills.plan_next();
         kills
     }
 
+    /// Whether this part was killed from outside.
+    pub(crate) fn has_met(&self, part: &str) -> bool {
+        self.by_part.contains_key(part)
+    }
+
     /// All of them.
     pub(crate) fn count(&self) -> u64 {
-        self.by_part.values().sum::<u64>() + self.at_points
+        self.outside() + self.at_points
+    }
+
+    fn outside(&self) -> u64 {
+        self.by_part.values().sum()
     }
 
     /// Whether the time has come for a kill from outside.
@@ -120,18 +127,12 @@ impl Kills {
         self.next_at = (accepted + self.random.random_range(0..=2 * mean)).min(self.last_at);
     }
 
-    /// For the environment of a process that is started: in three of four lives, one of `points` (each with the chance that
-    /// ends a life within seconds) is to be its end.
+    /// For the environment of a process that is started. As long as kills from outside are not behind, one of `points`, each
+    /// with the chance that ends a life within seconds, is to be its end.
     pub(crate) fn fate(&mut self, points: &[(&str, f64)]) -> [(&'static str, String); 2] {
-        self.starts += 1;
-        let is_armed = self.count() < self.wanted && self.random.random_bool(0.75);
-        let spec = match points {
-            [] => String::new(),
-            points => {
-                let (name, chance) = points[self.random.random_range(0..points.len())];
-                if is_armed { format!("{name}={chance}") } else { String::new() }
-            }
-        };
+        let (name, chance) = points[self.random.random_range(0..points.len())];
+        let is_armed = self.count() < self.wanted && self.at_points <= self.outside();
+        let spec = if is_armed { format!("{name}={chance}") } else { String::new() };
         [("HELIOMETER_CRASH_POINTS", spec), ("HELIOMETER_CRASH_SEED", self.random.random::<u64>().to_string())]
     }
 
@@ -179,9 +180,10 @@ impl Accepted {
                 Err(error) => panic!("{}: {error}", self.path.display()),
             }
         }
-        let mut text = Vec::new();
-        self.file.as_mut().expect("open").read_to_end(&mut text).expect("the simulator's file");
-        self.lines += text.iter().filter(|byte| **byte == b'\n').count() as u64;
+        // Bytes, as what is written so far may end within a character.
+        let mut bytes = Vec::new();
+        self.file.as_mut().expect("open").read_to_end(&mut bytes).expect("the simulator's file");
+        self.lines += bytes.split(|byte| *byte == b'\n').skip(1).count() as u64;
         self.lines
     }
 }
