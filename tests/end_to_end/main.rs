@@ -10,7 +10,6 @@
 
 mod alerts;
 mod bad_input;
-#[cfg(feature = "crash-points")]
 mod chaos;
 mod commands;
 mod contents;
@@ -18,10 +17,8 @@ mod costs;
 mod dead_letters;
 mod exactness;
 mod fetch_retry;
-#[cfg(feature = "crash-points")]
 mod ground_truth;
 mod harness;
-#[cfg(feature = "crash-points")]
 mod kills;
 mod leadership;
 mod restarts;

@@ -218,11 +218,12 @@ impl GroundTruth {
 /// Waits until as many rows are stored and summed up as were accepted, or `patience` is over: the comparison tells then.
 fn settle(server: &Server, expected: &ExpectedTotals, patience: Duration) {
     let requests = i64::try_from(expected.sums.requests).expect("fits");
-    let sums = VIEWS.map(|(view, ..)| format!("(SELECT sum(requests) FROM {view})")).join(", ");
+    let sums: Vec<String> = VIEWS.iter().map(|(view, ..)| format!("(SELECT sum(requests) FROM {view})")).collect();
     let state = format!(
-        "arrayUniq([(SELECT count() FROM requests WHERE NOT is_test), {sums}]) = 1 \
+        "arrayUniq([(SELECT count() FROM requests WHERE NOT is_test), {}]) = 1 \
          AND (SELECT count() FROM requests WHERE NOT is_test) = {requests} \
-         AND (SELECT sum(messages) FROM outcomes WHERE outcome = 'in_flight') = 0"
+         AND (SELECT sum(messages) FROM outcomes WHERE outcome = 'in_flight') = 0",
+        sums.join(", ")
     );
     let deadline = Instant::now() + patience;
     while server.count(&state) != 1 && Instant::now() < deadline {

@@ -27,7 +27,7 @@ pub(super) enum Grain {
 }
 
 /// Every view of totals.
-pub(super) const VIEWS: [(&str, By, Grain); 4] = [
+pub(super) const VIEWS: &[(&str, By, Grain)] = &[
     ("model_minute", By::Model, Grain::Minute),
     ("model_day", By::Model, Grain::Day),
     ("user_hour", By::User, Grain::Hour),
@@ -84,7 +84,7 @@ impl GroundTruth {
     pub(super) fn compare_view(
         &mut self,
         server: &Server,
-        (view, by, grain): (&'static str, By, Grain),
+        &(view, by, grain): &(&'static str, By, Grain),
         findings: &mut Findings,
     ) {
         let mut expected = self.sums(by, grain);
