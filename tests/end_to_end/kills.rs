@@ -19,6 +19,8 @@ const FAULTS: &str = "duplicates=5,reorder=5,late=2,back-dated=5,bad-signature=0
                       storage-404=2,storage-500=2,storage-slow=0.2,storage-reset=0.1";
 /// No kill is left for what comes after this share of the events.
 const KILLS_END_PERCENT: u64 = 95;
+/// So many kills meet everybody everywhere.
+const MANY_KILLS: u64 = 200;
 
 /// A number from the environment.
 pub(crate) fn number_from(variable: &str, default: u64) -> u64 {
@@ -88,11 +90,6 @@ impl Kills {
         kills
     }
 
-    /// Whether this part was killed from outside.
-    pub(crate) fn has_met(&self, part: &str) -> bool {
-        self.by_part.contains_key(part)
-    }
-
     /// All of them.
     pub(crate) fn count(&self) -> u64 {
         self.outside() + self.at_points
@@ -136,26 +133,37 @@ impl Kills {
         [("HELIOMETER_CRASH_POINTS", spec), ("HELIOMETER_CRASH_SEED", self.random.random::<u64>().to_string())]
     }
 
-    /// Who was killed how often, given the logs of all processes. Fails when the kills or the crash points did not come to
-    /// what was wanted.
-    pub(crate) fn summary(&self, log: &str, points: &[(&str, f64)]) -> String {
-        let mut by_point = BTreeMap::<&str, u64>::new();
-        for line in log.lines() {
-            if let Some(name) = line.strip_prefix("crash point ").and_then(|rest| rest.strip_suffix(": killed")) {
-                *by_point.entry(name).or_default() += 1;
-            }
-        }
-        let told: u64 = by_point.values().sum();
-        // One may have ended just before it was to be killed, or while it stopped.
-        assert!(told >= self.at_points, "{} ended by themselves, and of crash points: {by_point:?}", self.at_points);
-        assert!(self.count() >= self.wanted, "{} of {} kills", self.count(), self.wanted);
-        if self.wanted >= 100 {
-            for (name, _) in points {
-                assert!(by_point.contains_key(name), "nobody was killed at {name}: {by_point:?}");
-            }
-        }
-        format!("{} kills: from outside {:?}, at points {by_point:?}", self.count(), self.by_part)
+    /// Who was killed how often, given the logs of all processes.
+    pub(crate) fn summary(&self, log: &str) -> String {
+        format!("{} kills: from outside {:?}, at points {:?}", self.count(), self.by_part, by_point(log))
     }
+
+    /// Fails when the kills did not come to what was wanted, or, of many, spared one of `parts` or `points`.
+    pub(crate) fn assert_wanted(&self, log: &str, parts: &[&str], points: &[(&str, f64)]) {
+        let by_point = by_point(log);
+        // One may have ended just before it was to be killed, or while it stopped.
+        let told: u64 = by_point.values().sum();
+        assert!(told >= self.at_points, "{} ended by themselves, and of crash points: {by_point:?}", self.at_points);
+        assert!(self.count() >= self.wanted, "{self}");
+        if self.wanted >= MANY_KILLS {
+            let by_part = &self.by_part;
+            let spared: Vec<_> = parts.iter().filter(|part| !by_part.contains_key(**part)).collect();
+            assert!(spared.is_empty(), "nobody killed {spared:?}: {by_part:?}");
+            // Without the feature there is none.
+            let spared: Vec<_> = points.iter().filter(|(name, _)| !by_point.contains_key(name)).collect();
+            assert!(spared.is_empty() || told == 0, "nobody was killed at {spared:?}: {by_point:?}");
+        }
+    }
+}
+
+fn by_point(log: &str) -> BTreeMap<&str, u64> {
+    let mut by_point = BTreeMap::new();
+    for line in log.lines() {
+        if let Some(name) = line.strip_prefix("crash point ").and_then(|rest| rest.strip_suffix(": killed")) {
+            *by_point.entry(name).or_default() += 1;
+        }
+    }
+    by_point
 }
 
 impl fmt::Display for Kills {
