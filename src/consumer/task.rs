@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     contents::Inspected,
+    crash_point::crash_point,
     event_log::{LogEvent, Offset, Partition, ReadLimits, Record, Subscription, Topic},
     fetch::{FetchStatus, Wanted},
     payload::headers,
@@ -109,7 +110,11 @@ impl Consumer {
                     // Its message would never get an outcome here: start anew from the last commit.
                     Err(error) => return Err(error.into()),
                 },
-                written = self.batching.written() => self.commit(&written?).await,
+                written = self.batching.written() => {
+                    let written = written?;
+                    crash_point!(ConsumerWritten);
+                    self.commit(&written).await;
+                }
                 () = sleep_until(flush_at) => {}
                 _ = positions.tick() => self.report_positions().await,
                 () = shutdown.cancelled(), if !is_stopping => deadline = Some(Instant::now() + self.parts.shutdown_timeout),

@@ -23,6 +23,7 @@ use super::{
     signature::{Signature, Verifier},
 };
 use crate::{
+    crash_point::crash_point,
     domain::{Clock, SampleRate, SourceName},
     event_log::{EventLog, EventLogError, Header, NewRecord, Topic},
     payload::{Payload, PayloadError, headers},
@@ -161,6 +162,7 @@ impl Ingress {
             headers.push(header(headers::SAMPLE_RATE_PERCENT, source.sample_rate.to_string()));
         }
         self.append(NewRecord { key, body, timestamp, headers }, reservation).await?;
+        crash_point!(IngressAppended);
         self.metrics.ack_seconds.observe(started.elapsed().as_secs_f64());
         tracing::debug!(source = %source.name, body_bytes, countable = uncountable.is_none(), "webhook is durable");
         uncountable.map_or(Ok(()), |error| Err(IngressError::Uncountable(error)))

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::mpsc,
+    sync::mpsc::{self, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -47,6 +47,11 @@ impl Options {
     }
 }
 
+/// The program under test. The long chaos runs name an optimised one in `HELIOMETER_TEST_PROGRAM`.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("HELIOMETER_TEST_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_heliometer").into(), PathBuf::from)
+}
+
 /// A running server and its data directory.
 pub(crate) struct Server {
     pub(crate) directory: TempDir,
@@ -77,6 +82,13 @@ impl Server {
     }
 
     pub(crate) fn start_again(&mut self) {
+        if let Err(status) = self.try_start_again() {
+            panic!("serve ended at its start with {status}; its log:\n{}", self.log());
+        }
+    }
+
+    /// Where it may be killed before it says where it listens: its end then.
+    pub(crate) fn try_start_again(&mut self) -> Result<(), ExitStatus> {
         assert!(self.process.is_none(), "already running");
         let log = self.directory.path().join("serve.log");
         let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log file");
@@ -95,10 +107,13 @@ impl Server {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let line = lines.recv_timeout(left).unwrap_or_else(|_| {
-                let log = std::fs::read_to_string(&log).unwrap_or_default();
-                panic!("serve did not announce itself; its log:\n{log}")
-            });
+            let line = match lines.recv_timeout(left) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Disconnected) => return Err(child.wait().expect("wait")),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("serve did not announce itself; its log:\n{}", self.log());
+                }
+            };
             let value = |name: &str| line.trim().strip_prefix(name).map(|value| value.trim().to_owned());
             webhook_url = webhook_url.or_else(|| value("webhook "));
             admin_url = admin_url.or_else(|| value("live page "));
@@ -111,11 +126,19 @@ impl Server {
             webhook_url: webhook_url.expect("a webhook URL"),
             admin_url: admin_url.expect("an admin URL"),
         });
+        Ok(())
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        let status = self.process.as_mut()?.child.try_wait().expect("wait")?;
+        self.process = None;
+        Some(status)
     }
 
     /// The program with this server's settings.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_heliometer"));
+        let mut command = Command::new(program());
         for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("HELIOMETER_") && !key.contains("ENGINE")) {
             command.env_remove(key);
         }
@@ -194,6 +217,7 @@ impl Server {
 
     /// Another value from the next start on.
     pub(crate) fn set(&mut self, key: &str, value: impl Display) {
+        self.options.settings.retain(|(known, _)| known != key);
         self.options.settings.push((key.to_owned(), value.to_string()));
     }
 
@@ -212,11 +236,27 @@ impl Server {
             .collect()
     }
 
+    /// Rows of a query, one by one as they come: there may be a million.
+    pub(crate) fn each_row<T: DeserializeOwned>(&self, query: &str, mut each: impl FnMut(T)) {
+        let mut child = self.sql_command(query).stdout(Stdio::piped()).spawn().expect("heliometer sql");
+        for line in BufReader::new(child.stdout.take().expect("stdout")).lines() {
+            let line = line.expect("UTF-8");
+            each(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")));
+        }
+        assert!(child.wait().expect("wait").success(), "{query}");
+    }
+
     pub(crate) fn sql(&self, query: &str) -> Output {
+        self.sql_command(query).output().expect("heliometer sql")
+    }
+
+    fn sql_command(&self, query: &str) -> Command {
         let settings = "output_format_json_quote_decimals = 1, output_format_json_quote_64bit_integers = 0, \
                         output_format_decimal_trailing_zeros = 1";
         let query = format!("{query} SETTINGS {settings}");
-        self.command().args(["sql", "--format", "JSONEachRow", &query]).output().expect("heliometer sql")
+        let mut command = self.command();
+        command.args(["sql", "--format", "JSONEachRow", &query]);
+        command
     }
 
     /// One number.

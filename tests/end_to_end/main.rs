@@ -10,13 +10,16 @@
 
 mod alerts;
 mod bad_input;
+mod chaos;
 mod commands;
 mod contents;
 mod costs;
 mod dead_letters;
 mod exactness;
 mod fetch_retry;
+mod ground_truth;
 mod harness;
+mod kills;
 mod leadership;
 mod restarts;
 mod rollups;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     consumer::{ConsumerParts, backoff},
+    crash_point::crash_point,
     domain::UtcMillis,
     event_log::{Header, NewRecord, Record, Topic},
     fetch::{FetchStatus, Wanted},
@@ -82,6 +83,7 @@ pub(in crate::consumer) async fn defer(
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(backoff::LONGEST);
     }
+    crash_point!(FetchDeferred);
     FetchStatus::Pending
 }
 

@@ -15,9 +15,12 @@ use super::{
     grain::{Grain, Grouping, Table, coarser},
     statements::{Groups, Origin, origin_buckets, write_tombstones, write_totals},
 };
-use crate::store::{
-    Horizons, StoreError, Term,
-    client::{bounded, server_time_us},
+use crate::{
+    crash_point::crash_point,
+    store::{
+        Horizons, StoreError, Term,
+        client::{bounded, server_time_us},
+    },
 };
 
 /// Buckets that one statement names, of its target or its origin: bounds its size and memory.
@@ -180,6 +183,7 @@ impl Pass {
             // What is in the backlog was inserted behind the stored watermark.
             let watermark_us = if self.backlog.is_empty() { now_us } else { progress.stored.watermark_us };
             progress.stored = StoredProgress { watermark_us, last_version: version };
+            crash_point!(RollupProgress);
             self.store_progress(progress.stored).await?;
         }
         // With nothing to do it moves in memory only: a restart looks at a longer past once, which is cheaper than a write
@@ -251,6 +255,7 @@ impl Pass {
             for statement in
                 [write_totals(table, origin, chunk, groups, version), write_tombstones(table, chunk, groups, version)]
             {
+                crash_point!(RollupStatement);
                 bounded(self.timeout, &doing, self.client.query(&statement).execute()).await?;
             }
         }
