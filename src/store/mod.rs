@@ -19,7 +19,7 @@ pub(crate) use client::bounded;
 pub use client::{Database, DatabaseOptions, Reader};
 pub use dead_letters::{PendingDeadLetter, RecentOutcome, pending_dead_letters, recent_outcomes};
 pub use error::StoreError;
-pub use ids::{FirstSeen, RecentIds};
+pub use ids::{FirstSeen, RecentIds, have_keys_moved};
 pub use metrics::StoreMetrics;
 pub use migrations::{AppliedMigration, migrate, pending};
 pub use rollup::Rollups;

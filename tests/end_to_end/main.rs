@@ -14,6 +14,7 @@ mod commands;
 mod contents;
 mod costs;
 mod dead_letters;
+mod duplicates;
 mod exactness;
 mod fetch_retry;
 mod harness;
