@@ -36,7 +36,7 @@ use crate::{
     ingress::{self, RunningIngress},
     pricing::PriceBook,
     settings::{ContentsStore, Settings},
-    store::{Database, DatabaseOptions, Reader, StoreError, StoreMetrics, engine::EngineError, migrate},
+    store::{Database, DatabaseOptions, LedgerMetrics, Reader, StoreError, StoreMetrics, engine::EngineError, migrate},
     telemetry::Health,
     tls,
 };
@@ -162,6 +162,7 @@ impl Service {
                 timeout,
                 grace,
                 store_metrics,
+                ledger_metrics: LedgerMetrics::new(registry)?,
                 inserted,
                 alerts,
                 scores,

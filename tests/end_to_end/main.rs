@@ -19,6 +19,9 @@ mod exactness;
 mod fetch_retry;
 mod harness;
 mod leadership;
+// It takes the embedded log's files apart.
+#[cfg(not(feature = "test-kafka"))]
+mod ledger;
 mod restarts;
 mod samples;
 mod slack;
