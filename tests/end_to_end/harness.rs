@@ -157,7 +157,12 @@ impl Server {
 
     /// The event log, while the server is stopped.
     pub(crate) fn open_log(&self) -> Arc<dyn EventLog> {
-        let settings = EventLogSettings { retention_hours: u64::from(u16::MAX), ..EventLogSettings::default() };
+        let partitions = self.options.settings.iter().rev().find(|(key, _)| key == "HELIOMETER__EVENT_LOG__PARTITIONS");
+        let settings = EventLogSettings {
+            retention_hours: u64::from(u16::MAX),
+            partitions: partitions.map_or(4, |(_, count)| count.parse().expect("a number")),
+            ..EventLogSettings::default()
+        };
         let registry = Registry::new();
         let variables = self.event_log();
         if variables.is_empty() {
