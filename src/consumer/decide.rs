@@ -92,7 +92,8 @@ pub(super) fn decode(record: &Record) -> Decoded {
 
 /// Whether a call is counted by this message, and remembers it if so.
 pub(super) fn decide(draft: &Draft, ids: &mut RecentIds) -> Outcome {
-    let here = FirstSeen { partition: draft.position().partition, offset: draft.position().offset };
+    let (position, received_at) = (draft.position(), draft.received_at());
+    let here = FirstSeen { partition: position.partition, offset: position.offset, received_at };
     let key = DedupeKey::new(draft.source(), draft.request_id());
     match ids.get(key) {
         // The same position again is a redelivery: it ends as it did before.

@@ -37,7 +37,8 @@ use crate::{
     pricing::PriceBook,
     settings::{ContentsStore, Settings},
     store::{
-        Database, DatabaseOptions, Reader, StoreError, StoreMetrics, apply_retention, engine::EngineError, migrate,
+        Database, DatabaseOptions, LedgerMetrics, Reader, StoreError, StoreMetrics, apply_retention,
+        engine::EngineError, migrate,
     },
     telemetry::Health,
     tls,
@@ -165,6 +166,7 @@ impl Service {
                 grace,
                 retention: settings.clickhouse.retention.clone(),
                 store_metrics,
+                ledger_metrics: LedgerMetrics::new(registry)?,
                 inserted,
                 alerts,
                 scores,

@@ -1,7 +1,7 @@
-//! What the leader does: keeps the rollups and sends the alerts, for one term.
+//! What the leader does: keeps the rollups and the ledger, and sends the alerts, for one term.
 //!
 //! A term starts from what is in ClickHouse, never from what an earlier one of the same process remembers. The rollups
-//! start at once: `store::rollup` says why a predecessor that still writes does no harm. The alerter asks ClickHouse
+//! and the ledger start at once: `store::rollup` and `store::ledger` say why a predecessor that still writes does no harm. The alerter asks ClickHouse
 //! whether its term stands before it records steps and before each message. A predecessor may have been told yes just
 //! before this term began, so its insert and its message may still be under way. Unless it ended in order, the alerter
 //! therefore waits: for an insert (`clickhouse.timeout_ms`) and a message (`notifiers.timeout_ms`). Then it loads what was
@@ -22,7 +22,7 @@ use crate::{
     contents::scores::ScoreSender,
     domain::Clock,
     settings::{AlertSettings, NotifierSettings, RetentionSettings},
-    store::{Rollups, StoreError, StoreMetrics, Term},
+    store::{Ledger, LedgerMetrics, Rollups, StoreError, StoreMetrics, Term},
     telemetry::Health,
 };
 
@@ -35,6 +35,7 @@ pub(super) struct Accounts {
     pub(super) grace: Duration,
     pub(super) retention: RetentionSettings,
     pub(super) store_metrics: StoreMetrics,
+    pub(super) ledger_metrics: LedgerMetrics,
     pub(super) inserted: Arc<Notify>,
     pub(super) alerts: AlertSettings,
     pub(super) notifiers: NotifierSettings,
@@ -96,6 +97,8 @@ impl Work for Accounts {
                 alerter.run(until, rolled_up).await;
             }
         });
+        let ledger = Ledger::new(self.client.clone(), self.timeout, self.ledger_metrics.clone());
+        let mut ledger = tokio::spawn(ledger.fenced_by(term.clone()).run(stop_alerter.clone()));
         let scores = self.scores.clone();
         let (until, scoring) = (stop_alerter.clone(), term.clone());
         let mut scores = tokio::spawn(async move {
@@ -110,6 +113,7 @@ impl Work for Accounts {
             () = term.lost() => Why::Deposed,
             result = &mut rollups => if term.is_lost() { Why::Deposed } else { Why::Died("rollups", result) },
             result = &mut alerter => Why::Died("alerter", result),
+            result = &mut ledger => if term.is_lost() { Why::Deposed } else { Why::Died("ledger", result) },
             result = &mut scores => if term.is_lost() { Why::Deposed } else { Why::Died("scores", result) },
         };
         match &why {
@@ -120,6 +124,7 @@ impl Work for Accounts {
         stopped(&mut rollups, "rollups").await;
         stop_alerter.cancel();
         stopped(&mut alerter, "alerter").await;
+        stopped(&mut ledger, "ledger").await;
         stopped(&mut scores, "scores").await;
         match why {
             Why::Stop | Why::Revoked => {

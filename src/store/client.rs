@@ -188,16 +188,22 @@ impl Reader {
         Some(user.map(|(user, password)| Self { url, database, user, password }))
     }
 
+    /// A client with this user's rights and the database set.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::default()
+            .with_url(&self.url)
+            .with_user(&self.user)
+            .with_password(self.password.expose())
+            .with_database(&self.database)
+    }
+
     /// Whether this user may read contents. Asks for no row.
     ///
     /// # Errors
     /// [`StoreError`] when ClickHouse cannot be asked.
     pub async fn may_read_contents(&self, timeout: Duration) -> Result<bool, StoreError> {
-        let client = Client::default()
-            .with_url(&self.url)
-            .with_user(&self.user)
-            .with_password(self.password.expose())
-            .with_database(&self.database);
+        let client = self.client();
         let query = client.query("SELECT count() FROM (SELECT request_body FROM content_rows LIMIT 0)");
         match bounded(timeout, "asking for the reader's rights", query.fetch_one::<u64>()).await {
             Ok(_) => Ok(true),

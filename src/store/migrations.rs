@@ -31,7 +31,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [Migration; 8] = migrations! {
+const MIGRATIONS: [Migration; 9] = migrations! {
     1 => "0001_requests.sql",
     2 => "0002_outcomes.sql",
     3 => "0003_rollups.sql",
@@ -40,6 +40,7 @@ const MIGRATIONS: [Migration; 8] = migrations! {
     6 => "0006_costs.sql",
     7 => "0007_contents.sql",
     8 => "0008_grains.sql",
+    9 => "0009_ledger.sql",
 };
 
 const CREATE_RECORD: &str = "\

@@ -33,7 +33,7 @@ const TABLES: [(&str, &str, Kept); 11] = [
     ("user_hour_rows", "bucket", |retention| retention.hour_days),
     ("model_day_rows", "bucket", |retention| retention.day_days),
     ("user_day_rows", "bucket", |retention| retention.day_days),
-    ("outcome_rows", "toDateTime(received_at)", |retention| retention.outcomes_days),
+    (OUTCOMES, "toDateTime(received_at)", |retention| retention.outcomes_days),
     ("dead_letter_rows", "toDateTime(received_at)", |retention| retention.dead_letters_days),
     ("dead_letter_handlings", "toDateTime(at)", |retention| retention.dead_letters_days),
 ];
@@ -41,6 +41,7 @@ const TABLES: [(&str, &str, Kept); 11] = [
 const REQUESTS: &str = "request_rows";
 const MODEL_MINUTES: &str = "model_minute_rows";
 const USER_MINUTES: &str = "user_minute_rows";
+const OUTCOMES: &str = "outcome_rows";
 
 /// Days by the settings; 0 is for ever.
 type Kept = fn(&RetentionSettings) -> u32;
@@ -65,6 +66,13 @@ pub async fn apply_retention(client: &Client, retention: &RetentionSettings, clu
         if present == wanted {
             continue;
         }
+        if table == OUTCOMES && !are_outcomes_counted(client, wanted).await? {
+            tracing::info!(
+                table,
+                "retention waits until the ledger has counted what is old; the next start applies it"
+            );
+            continue;
+        }
         let shorter = [present, wanted].into_iter().filter(|days| *days > 0).min();
         if let Some(days) = shorter.filter(|_| is_origin(table)) {
             // Before a shorter time removes anything, and before a longer one makes forgotten what was removed.
@@ -81,6 +89,21 @@ pub async fn apply_retention(client: &Client, retention: &RetentionSettings, clu
         bounded(ALTER_TIMEOUT, &format!("changing the retention of {table}"), client.query(&change).execute()).await?;
     }
     Ok(())
+}
+
+/// Whether outcomes that `days` would remove are counted in a checkpoint of the ledger, which a version before it did not have.
+async fn are_outcomes_counted(client: &Client, days: u32) -> Result<bool, StoreError> {
+    if days == 0 {
+        return Ok(true);
+    }
+    let query = client
+        .query(
+            "SELECT count() FROM outcome_rows AS o \
+             LEFT JOIN (SELECT log_partition, verified_offset FROM ledger_checkpoints FINAL) AS c USING (log_partition) \
+             WHERE o.received_at < now() - toIntervalDay(?) AND o.log_offset >= c.verified_offset",
+        )
+        .bind(days);
+    Ok(bounded(ALTER_TIMEOUT, "looking for old outcomes", query.fetch_one::<u64>()).await? == 0)
 }
 
 /// The days in an engine's description; 0 without a TTL.

@@ -6,16 +6,24 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     time::{Duration, Instant},
 };
 
-use heliometer::simulator::ExpectedTotals;
+use heliometer::{
+    event_log::{EmbeddedLog, EventLog, KafkaLog},
+    settings::EventLogSettings,
+    simulator::ExpectedTotals,
+};
 use hmac::{Hmac, KeyInit, Mac};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use prometheus::Registry;
 use serde::de::DeserializeOwned;
 use sha2::Sha256;
 use tempfile::TempDir;
@@ -173,6 +181,36 @@ impl Server {
         self.directory.path().join("data")
     }
 
+    /// The event log, while the server is stopped.
+    pub(crate) fn open_log(&self) -> Arc<dyn EventLog> {
+        let partitions = self.options.settings.iter().rev().find(|(key, _)| key == "HELIOMETER__EVENT_LOG__PARTITIONS");
+        let settings = EventLogSettings {
+            retention_hours: u64::from(u16::MAX),
+            partitions: partitions.map_or(4, |(_, count)| count.parse().expect("a number")),
+            ..EventLogSettings::default()
+        };
+        let registry = Registry::new();
+        let variables = self.event_log();
+        if variables.is_empty() {
+            let directory = self.data_dir().join("event_log");
+            return Arc::new(EmbeddedLog::open(&directory, &settings, &registry).expect("the log"));
+        }
+        let value = |name: &str| {
+            variables.iter().find(|(key, _)| key.ends_with(name)).map(|(_, value)| value.clone()).expect("is set")
+        };
+        let brokers = serde_json::from_str(&value("BROKERS")).expect("a list");
+        let settings = EventLogSettings { brokers, topic_prefix: value("TOPIC_PREFIX"), ..settings };
+        Arc::new(KafkaLog::connect(&settings, &registry).expect("Kafka"))
+    }
+
+    /// The name of a topic in Kafka.
+    #[cfg(feature = "test-kafka")]
+    pub(crate) fn topic(&self, name: &str) -> String {
+        let variables = self.event_log();
+        let prefix = variables.iter().find(|(key, _)| key.ends_with("TOPIC_PREFIX")).expect("is set");
+        format!("{}{name}", prefix.1)
+    }
+
     fn running(&self) -> &Running {
         self.process.as_ref().expect("the server runs")
     }
@@ -271,8 +309,9 @@ impl Server {
     /// Waits until every received message has its outcome and the rollups hold every stored request.
     pub(crate) fn wait_until_worked_off(&self, received: i64) {
         wait_until(&format!("{received} messages to be worked off"), || {
-            let done =
-                self.count("(SELECT sum(messages) FROM outcomes WHERE outcome NOT IN ('received', 'in_flight'))");
+            let done = self.count(
+                "(SELECT sum(messages) FROM outcomes WHERE outcome NOT IN ('received', 'in_flight', 'missing'))",
+            );
             let rolled_up = self.count("(SELECT sum(requests) FROM model_day)")
                 == self.count("(SELECT count() FROM requests WHERE NOT is_test)");
             let users = self.count("(SELECT sum(requests) FROM user_month)")

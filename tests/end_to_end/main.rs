@@ -15,12 +15,16 @@ mod commands;
 mod contents;
 mod costs;
 mod dead_letters;
+mod duplicates;
 mod exactness;
 mod fetch_retry;
 mod ground_truth;
 mod harness;
 mod kills;
 mod leadership;
+// It takes the embedded log's files apart.
+#[cfg(not(feature = "test-kafka"))]
+mod ledger;
 mod restarts;
 mod rollups;
 mod samples;
