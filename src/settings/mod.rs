@@ -5,6 +5,7 @@ mod contents;
 mod error;
 mod event_log;
 mod load;
+mod notifiers;
 mod sections;
 
 pub use contents::{ContentsSettings, ContentsStore, PolicyAction, PolicySettings};
@@ -12,7 +13,11 @@ pub use error::SettingsError;
 pub use event_log::{EventLogSettings, SaslMechanism, SecurityProtocol};
 pub(crate) use load::nearest_key;
 pub use load::{config_path, load};
+pub use notifiers::{
+    AlertmanagerReceiver, DEFAULT_RECEIVER, EmailReceiver, NotifierSettings, PagerDutyReceiver, ReceiverSettings,
+    RouteSettings, SignedWebhookReceiver, SlackBotReceiver, SmtpTls, WebhookUrlReceiver,
+};
 pub use sections::{
     AdminSettings, AlertSettings, ClickHouseSettings, FetchSettings, IngressSettings, LimitSettings, LogFormat,
-    NotifierSettings, PricingSettings, RateLimitSettings, Settings, SourceSettings, TelemetrySettings, TlsMode,
+    PricingSettings, RateLimitSettings, Settings, SourceSettings, TelemetrySettings, TlsMode,
 };

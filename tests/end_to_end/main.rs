@@ -18,6 +18,7 @@ mod exactness;
 mod fetch_retry;
 mod harness;
 mod leadership;
+mod receivers;
 mod restarts;
 mod samples;
 mod slack;
