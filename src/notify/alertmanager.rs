@@ -185,6 +185,10 @@ impl Notifier for Alertmanager {
 
     async fn send(&self, outgoing: Outgoing<'_>) -> Result<Option<String>, NotifyError> {
         let Message::Alert(notification) = outgoing.message else { return Ok(None) };
+        if notification.kind.is_empty() {
+            // The rule is gone, and with it the labels that the alert is known by. It is not said again, and so ends there.
+            return Ok(None);
+        }
         self.post(&[self.alert(notification, outgoing.now)]).await.map(|()| None)
     }
 
