@@ -8,7 +8,7 @@
 # make help   all targets
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-kafka chaos chaos-embedded chaos-kafka chaos-program lint check-deploy bench build needs kafka-needs engine clean
+.PHONY: help run demo test test-tools test-kafka chaos chaos-embedded chaos-kafka chaos-program lint check-deploy bench build needs kafka-needs engine clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -19,10 +19,10 @@ run: build engine ## Build, fetch the engine, start everything embedded, keep ru
 demo: build engine ## The same, and send it a lively, signed, simulated stream
 	@scripts/demo
 
-test: needs engine ## Run every test
+test: needs engine test-tools ## Run every test
 	@scripts/test --features crash-points
 
-test-kafka: kafka-needs engine ## The same over a real Apache Kafka, and processes over it that are killed
+test-kafka: kafka-needs engine test-tools ## The same over a real Apache Kafka, and processes over it that are killed
 	@tests/kafka/broker.sh with 19092 scripts/test --features test-kafka --lib --test end_to_end --test kafka
 
 chaos: chaos-embedded chaos-kafka ## 200 kills over a million events, embedded and over Kafka, then longer outages
@@ -61,6 +61,9 @@ needs:
 
 kafka-needs: needs
 	@scripts/install-build-needs kafka
+
+test-tools: needs
+	@scripts/fetch-test-tools
 
 engine: needs ## Fetch the embedded ClickHouse engine, if it is not there yet
 	@scripts/fetch-engine

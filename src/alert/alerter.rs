@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     domain::{Clock, UtcMillis},
-    notify::{Notifier, Slack},
+    notify::{Notifier, Routing, receivers},
     settings::{AlertSettings, NotifierSettings},
     store::Term,
 };
@@ -55,7 +55,8 @@ pub struct Alerter {
     loaded: bool,
     /// Decided, and not yet known to be recorded. Recorded as they are before anything else is decided.
     unrecorded: Vec<(Transition, TransitionRow)>,
-    wake: Arc<Notify>,
+    /// One for each notifier: they are told that there is something to send.
+    wakes: Vec<Arc<Notify>>,
 }
 
 /// A rule, and when it was last asked.
@@ -75,7 +76,7 @@ impl Alerter {
     /// Prepares evaluation of `settings.rules` on `client`, whose default database holds the views. Reaches nothing yet.
     ///
     /// # Errors
-    /// [`AlertError`] when rules contradict each other or the Slack URL is not one.
+    /// [`AlertError`] when rules contradict each other or a receiver cannot be set up.
     pub fn new(
         client: &Client,
         settings: &AlertSettings,
@@ -84,17 +85,21 @@ impl Alerter {
         metrics: AlertMetrics,
     ) -> Result<Self, AlertError> {
         check_rules(&settings.rules)?;
-        let mut targets: Vec<Arc<dyn Notifier>> = Vec::new();
-        match &notifiers.slack_webhook_url {
-            Some(url) => targets.push(Arc::new(Slack::new(url, Duration::from_millis(notifiers.timeout_ms))?)),
-            None if settings.rules.is_empty() => {}
-            None => {
+        let targets = receivers(notifiers)?;
+        let routing = Routing::new(notifiers);
+        let routed = |rule: &Rule| {
+            let to = routing.receivers(&rule.name, rule.severity, &rule.labels, rule.notifiers.as_deref());
+            if !to.iter().any(|name| targets.iter().any(|target| target.name() == name)) {
+                let rule = &rule.name;
                 tracing::warn!(
-                    "alerts are recorded but sent nowhere: set SLACK_WEBHOOK_URL, or read the view `alerts`"
+                    rule,
+                    "its alerts are recorded but sent nowhere yet: set SLACK_WEBHOOK_URL or [[notifiers.routes]], or read the view `alerts`"
                 );
             }
-        }
-        let rules = settings.rules.iter().cloned().map(RuleProgress::new).collect();
+            RuleProgress::new(Rule { notifiers: Some(to), ..rule.clone() })
+        };
+        let rules = settings.rules.iter().map(routed).collect();
+        let wakes = targets.iter().map(|_| Arc::new(Notify::new())).collect();
         Ok(Self {
             client: client.clone(),
             journal: Journal::new(client),
@@ -103,6 +108,8 @@ impl Alerter {
             notifiers: targets,
             policy: DeliveryPolicy {
                 retry_for: Duration::from_secs(notifiers.retry_for_hours.saturating_mul(3600)),
+                digest_above: notifiers.digest_above_messages,
+                digest_after: Duration::from_secs(notifiers.digest_after_seconds),
                 seed: rand::random(),
                 ..DeliveryPolicy::default()
             },
@@ -111,7 +118,7 @@ impl Alerter {
             states: States::default(),
             loaded: false,
             unrecorded: Vec::new(),
-            wake: Arc::new(Notify::new()),
+            wakes,
         })
     }
 
@@ -133,7 +140,7 @@ impl Alerter {
     /// `alerts.evaluate_every_ms`. ClickHouse being away is logged and tried again, never fatal.
     pub async fn run(mut self, shutdown: CancellationToken, mut rolled_up: watch::Receiver<u64>) {
         let mut deliveries = JoinSet::new();
-        for notifier in &self.notifiers {
+        for (notifier, wake) in self.notifiers.iter().zip(&self.wakes) {
             let delivery = Delivery {
                 outbox: Arc::new(self.journal.clone()),
                 notifier: Arc::clone(notifier),
@@ -141,7 +148,7 @@ impl Alerter {
                 clock: Arc::clone(&self.clock),
                 metrics: self.metrics.clone(),
                 dashboard_url: self.settings.dashboard_url.clone(),
-                wake: Arc::clone(&self.wake),
+                wake: Arc::clone(wake),
             };
             deliveries.spawn(delivery.run(shutdown.clone()));
         }
@@ -221,7 +228,7 @@ impl Alerter {
             tracing::info!(rule, group, state, reason = transition.reason.word(), notify = transition.notify, "alert");
             self.states.apply(&transition);
         }
-        self.wake.notify_one();
+        self.wakes.iter().for_each(|wake| wake.notify_one());
         Ok(())
     }
 

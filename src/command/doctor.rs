@@ -8,6 +8,7 @@ use super::{CommandError, load};
 use crate::{
     domain::{Clock, SystemClock, UtcMillis},
     event_log::{EventLog, KafkaLog, Topic},
+    notify::{self, Routing},
     pricing::PriceBook,
     settings::{ContentsStore, PolicyAction, Settings, TlsMode},
     store::{LedgerAudit, LogReset, OffsetRange, Reader, audit_ledger, engine},
@@ -50,7 +51,7 @@ pub(super) async fn run(config: Option<&Path>) -> Result<u8, CommandError> {
             findings.push(("prices", prices(&settings)));
             findings.push(("alerts", alerts(&settings)));
             findings.push(("contents", contents(&settings).await));
-            findings.push(("Slack", slack(&settings)));
+            findings.extend(receivers(&settings).await.into_iter().map(|finding| ("receiver", finding)));
         }
     }
     let mut out = std::io::stdout().lock();
@@ -290,16 +291,35 @@ async fn contents(settings: &Settings) -> Finding {
     }
 }
 
-fn slack(settings: &Settings) -> Finding {
-    match &settings.notifiers.slack_webhook_url {
-        None => {
-            Note("SLACK_WEBHOOK_URL is not set: alerts are recorded in the view alerts, and sent nowhere".to_owned())
+/// One line for each receiver, which is told nothing, and one for rules that go nowhere.
+async fn receivers(settings: &Settings) -> Vec<Finding> {
+    let receivers = match notify::receivers(&settings.notifiers) {
+        Ok(receivers) => receivers,
+        Err(error) => return vec![Bad(error.to_string())],
+    };
+    let checks = receivers.iter().map(async |receiver| {
+        let name = format!("{} ({})", receiver.name(), receiver.kind());
+        match receiver.check().await {
+            Ok(found) => Good(format!("{name}: {found}")),
+            Err(error) => Bad(format!("{name}: {error}")),
         }
-        Some(url) => match url::Url::parse(url.expose()) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") => {
-                Good(format!("messages go to {}", url.host_str().unwrap_or_default()))
-            }
-            _ => Bad("SLACK_WEBHOOK_URL is not a URL; copy it from Slack's page of incoming webhooks".to_owned()),
-        },
+    });
+    let mut findings = futures_util::future::join_all(checks).await;
+    let routing = Routing::new(&settings.notifiers);
+    let goes_nowhere = |rule: &&crate::alert::Rule| {
+        routing.receivers(&rule.name, rule.severity, &rule.labels, rule.notifiers.as_deref()).is_empty()
+    };
+    let silent: Vec<&str> = settings.alerts.rules.iter().filter(goes_nowhere).map(|rule| rule.name.as_str()).collect();
+    if receivers.is_empty() {
+        findings.push(Note(
+            "none: alerts are recorded in the view alerts, and sent nowhere; set SLACK_WEBHOOK_URL or [[notifiers.receivers]]"
+                .to_owned(),
+        ));
+    } else if !silent.is_empty() {
+        findings.push(Note(format!(
+            "no route sends the alerts of {} anywhere; they are recorded in the view alerts",
+            silent.join(", ")
+        )));
     }
+    findings
 }

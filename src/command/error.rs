@@ -58,9 +58,9 @@ pub enum CommandError {
     /// A price book cannot be used.
     #[error(transparent)]
     Pricing(#[from] PricingError),
-    /// Dead letters could not be handled.
+    /// A running `serve` was asked for something, and did not do it.
     #[error("{0}")]
-    DeadLetters(String),
+    Serve(String),
     /// A test event did not arrive.
     #[error("{0}")]
     Test(String),

@@ -2,10 +2,12 @@
 
 #![expect(clippy::doc_markdown, reason = "doc comments of arguments are help texts, shown as they are")]
 
+mod beside;
 mod dead_letters;
 mod doctor;
 mod error;
 mod migrate;
+mod notifications;
 mod prices;
 mod reprice;
 mod send_test;
@@ -50,12 +52,13 @@ pub struct CommandLine {
 enum Command {
     Serve(serve::ServeArgs),
     Migrate(migrate::MigrateArgs),
-    /// Check settings, secrets, clock, certificate, event log, ClickHouse and Slack: what is wrong and what to do.
+    /// Check settings, secrets, clock, certificate, event log, ClickHouse and receivers of alerts: what is wrong and what to do.
     Doctor,
     SendTest(send_test::SendTestArgs),
     Simulate(Box<simulate::SimulateArgs>),
     Sql(sql::SqlArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Notifications(notifications::NotificationsArgs),
     Prices(prices::PricesArgs),
     Reprice(reprice::RepriceArgs),
     Verify(verify::VerifyArgs),
@@ -100,6 +103,7 @@ impl CommandLine {
                 Command::Sql(arguments) => sql::run(arguments, &settings).await.map(|()| 0),
                 Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings).await.map(|()| 0),
                 Command::Verify(arguments) => verify::run(arguments, settings).await,
+                Command::Notifications(arguments) => notifications::run(arguments, &settings).await.map(|()| 0),
                 Command::Reprice(arguments) => reprice::run(arguments, settings).await.map(|()| 0),
                 Command::Prices(arguments) => prices::run(arguments, &settings),
                 Command::Doctor | Command::Engine(_) => Ok(0),

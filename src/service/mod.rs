@@ -23,7 +23,7 @@ pub use roles::{Role, Roles};
 
 use crate::{
     admin,
-    alert::AlertMetrics,
+    alert::{AlertMetrics, Resender},
     consumer::{ByIdApi, Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement, RetryConsumer},
     contents::{
         ContentsMetrics, Inspector, alert_rules,
@@ -132,8 +132,11 @@ impl Service {
             migrate_when_there(&self.settings, &client, clock.as_ref(), &self.health).await?;
         }
         warn_of_open_contents(&self.settings, &reader, timeout).await;
-        self.admin
-            .control(&self.settings, DeadLetters::new(self.log.clone(), client.clone(), timeout, clock.clone()))?;
+        self.admin.control(
+            &self.settings,
+            DeadLetters::new(self.log.clone(), client.clone(), timeout, clock.clone()),
+            Resender::new(&client, &self.settings.notifiers),
+        )?;
         let store_metrics = StoreMetrics::new(registry)?;
         let inserted = Arc::new(Notify::new());
         if roles.has(Role::Consumer) {

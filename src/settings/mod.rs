@@ -6,6 +6,7 @@ mod contents;
 mod error;
 mod event_log;
 mod load;
+mod notifiers;
 mod sections;
 
 pub use clickhouse::{ClickHouseSettings, RetentionSettings};
@@ -14,7 +15,11 @@ pub use error::SettingsError;
 pub use event_log::{EventLogSettings, SaslMechanism, SecurityProtocol};
 pub(crate) use load::nearest_key;
 pub use load::{config_path, load};
+pub use notifiers::{
+    AlertmanagerReceiver, DEFAULT_RECEIVER, EmailReceiver, NotifierSettings, PagerDutyReceiver, ReceiverSettings,
+    RouteSettings, SignedWebhookReceiver, SlackBotReceiver, SmtpTls, WebhookUrlReceiver,
+};
 pub use sections::{
-    AdminSettings, AlertSettings, FetchSettings, IngressSettings, LimitSettings, LogFormat, NotifierSettings,
-    PricingSettings, RateLimitSettings, Settings, SourceSettings, TelemetrySettings, TlsMode,
+    AdminSettings, AlertSettings, FetchSettings, IngressSettings, LimitSettings, LogFormat, PricingSettings,
+    RateLimitSettings, Settings, SourceSettings, TelemetrySettings, TlsMode,
 };

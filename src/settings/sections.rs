@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 
-use super::{ClickHouseSettings, ContentsSettings, EventLogSettings};
+use super::{ClickHouseSettings, ContentsSettings, EventLogSettings, NotifierSettings};
 use crate::{
     alert::Rule,
     domain::{SampleRate, Secret, SourceName},
@@ -299,24 +299,6 @@ pub struct AlertSettings {
 impl Default for AlertSettings {
     fn default() -> Self {
         Self { evaluate_every_ms: 1_000, rules: Vec::new(), dashboard_url: String::new() }
-    }
-}
-
-/// `[notifiers]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NotifierSettings {
-    /// Slack incoming webhook. `SLACK_WEBHOOK_URL`.
-    pub slack_webhook_url: Option<Secret>,
-    /// One delivery attempt must finish within this.
-    pub timeout_ms: u64,
-    /// Deliveries are tried again with backoff for this long.
-    pub retry_for_hours: u64,
-}
-
-impl Default for NotifierSettings {
-    fn default() -> Self {
-        Self { slack_webhook_url: None, timeout_ms: 10_000, retry_for_hours: 24 }
     }
 }
 

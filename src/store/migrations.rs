@@ -31,7 +31,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [Migration; 9] = migrations! {
+const MIGRATIONS: [Migration; 10] = migrations! {
     1 => "0001_requests.sql",
     2 => "0002_outcomes.sql",
     3 => "0003_rollups.sql",
@@ -41,6 +41,7 @@ const MIGRATIONS: [Migration; 9] = migrations! {
     7 => "0007_contents.sql",
     8 => "0008_grains.sql",
     9 => "0009_ledger.sql",
+    10 => "0010_notifiers.sql",
 };
 
 const CREATE_RECORD: &str = "\

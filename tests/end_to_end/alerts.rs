@@ -284,9 +284,9 @@ async fn windows_fire_and_resolve() {
     texts.sort();
     assert_eq!(texts.len(), 4, "{texts:?}");
     assert!(texts[0].contains("each: gpt-4o-2024-08-06 slowest request is 9,000 ms (limit 5,000 ms)"), "{texts:?}");
-    assert!(texts[1].contains("ratio: all requests share of requests over a token ratio of 10 is 25 %"), "{texts:?}");
-    assert!(texts[2].contains("each: gpt-4o-2024-08-06 is back below its limit"), "{texts:?}");
-    assert!(texts[3].contains("ratio: all requests is back below its limit"), "{texts:?}");
+    assert!(texts[1].contains("ratio: share of requests over a token ratio of 10 is 25 %"), "{texts:?}");
+    assert!(texts[2].contains("each: gpt-4o-2024-08-06 has no requests any more, after"), "{texts:?}");
+    assert!(texts[3].contains("ratio: no requests any more, after"), "{texts:?}");
     let contributors = world
         .rows(
             "SELECT JSONExtractRaw(details, 'contributors') FROM alert_transitions \

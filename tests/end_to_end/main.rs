@@ -25,6 +25,7 @@ mod leadership;
 // It takes the embedded log's files apart.
 #[cfg(not(feature = "test-kafka"))]
 mod ledger;
+mod receivers;
 mod restarts;
 mod rollups;
 mod samples;

@@ -27,7 +27,6 @@ const LATENCY: [&str; 4] = ["statistic", "scope", "threshold_ms", "window"];
 const EFFICIENCY: [&str; 4] = ["scope", "max_token_ratio", "share_percent", "window"];
 /// Of `[[contents.policies]]` with `action = "alert"`; no kind of `[[alerts.rules]]`.
 const POLICY: [&str; 3] = ["scope", "window", "min_matches"];
-const NOTIFIERS: [&str; 1] = ["slack"];
 
 const DEFAULT_REPEAT: Duration = Duration::from_secs(4 * 3600);
 /// Windows are computed from rows on every pass.
@@ -240,23 +239,19 @@ fn thresholds(keys: &mut Keys, default: &[u32]) -> Result<Vec<u32>, AlertError> 
     }
 }
 
-fn notifiers(keys: &mut Keys) -> Result<Vec<String>, AlertError> {
-    let Some(list) = keys.list("notifiers")? else { return Ok(NOTIFIERS.map(str::to_owned).to_vec()) };
+/// Which names there are is known to all the settings together, and checked there.
+fn notifiers(keys: &mut Keys) -> Result<Option<Vec<String>>, AlertError> {
+    let Some(list) = keys.list("notifiers")? else { return Ok(None) };
     let mut notifiers: Vec<String> = Vec::new();
     for value in list {
-        let name = value.as_str().unwrap_or_default();
-        if !NOTIFIERS.contains(&name) {
-            let near = suggestion(name, &NOTIFIERS);
-            return Err(keys.error(format!(
-                "unknown notifier {value}{near}; available in this version: {}",
-                NOTIFIERS.join(", ")
-            )));
-        }
+        let Some(name) = value.as_str() else {
+            return Err(keys.error(format!("`notifiers` has {value}, but must be a list of names of receivers")));
+        };
         if !notifiers.iter().any(|known| known == name) {
             notifiers.push(name.to_owned());
         }
     }
-    Ok(notifiers)
+    Ok(Some(notifiers))
 }
 
 fn labels(keys: &mut Keys) -> Result<BTreeMap<String, String>, AlertError> {
