@@ -4,7 +4,7 @@ use clickhouse::{Client, Row};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AlertError,
+    AlertError, dashboard,
     error::bounded,
     rule::Rule,
     state::States,
@@ -151,7 +151,7 @@ impl TransitionRow {
             exceeding_requests: self.exceeding_requests,
             newest_event: details.newest_event,
             contributors: details.contributors,
-            dashboard_url: dashboard_url.to_owned(),
+            dashboard_url: dashboard::url(dashboard_url, &self.rule, &self.kind, &self.scope, &self.group),
         })
     }
 }

@@ -14,6 +14,7 @@
 
 mod alerter;
 mod contributors;
+mod dashboard;
 mod delivery;
 mod error;
 mod journal;

@@ -174,6 +174,13 @@ impl Settings {
                 message: "needs clickhouse.url: the embedded engine has no cluster".to_owned(),
             });
         }
+        if let Some(message) = self.clickhouse.readers_fault() {
+            return Err(SettingsError::Value {
+                place: "settings".to_owned(),
+                key: "clickhouse.readers".to_owned(),
+                message,
+            });
+        }
         if let Some((key, message)) = self.clickhouse.retention.fault() {
             return Err(SettingsError::Value {
                 place: "settings".to_owned(),
@@ -379,6 +386,27 @@ mod tests {
         assert!(message.contains("clickhouse.cluster: needs clickhouse.url"), "{message}");
         let with_url = "[clickhouse]\nurl = \"http://ch:8123\"\ncluster = \"main\"";
         assert_eq!(load_text(with_url).expect("is right").clickhouse.cluster, "main");
+    }
+
+    #[test]
+    fn readers_have_names_and_sources_of_their_own() {
+        let reader = |name: &str, more: &str| {
+            format!("[[clickhouse.readers]]\nname = \"{name}\"\npassword = \"p\"\nsources = [\"a\"]\n{more}")
+        };
+        let settings = load_text(&reader("support", "")).expect("is right");
+        assert_eq!(settings.clickhouse.readers[0].queries_per_hour, 1_000);
+        for (text, expected) in [
+            (reader("heliometer", ""), "choose another name"),
+            (reader("1st", ""), "must begin with a letter"),
+            (reader("Support", ""), "readers"),
+            (reader("a", &reader("a", "")), "is there twice"),
+            (reader("a", "").replace("[\"a\"]", "[]"), "has no sources"),
+            (reader("a", "queries_per_hour = 0"), "at least 1"),
+            (format!("{}\n[clickhouse]\nurl = \"http://ch:8123\"", reader("a", "")), "sql/access.example.sql"),
+        ] {
+            let message = load_text(&text).expect_err(&text).to_string();
+            assert!(message.contains(expected), "{text}\n{message}");
+        }
     }
 
     #[test]
