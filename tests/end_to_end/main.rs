@@ -8,12 +8,14 @@
     reason = "a test that cannot go on fails, and says why"
 )]
 
+mod access;
 mod alerts;
 mod bad_input;
 mod chaos;
 mod commands;
 mod contents;
 mod costs;
+mod dashboards;
 mod dead_letters;
 mod duplicates;
 mod exactness;
@@ -31,5 +33,6 @@ mod rollups;
 mod samples;
 mod slack;
 mod storage_faults;
+mod tools;
 mod totals;
 mod verify;
