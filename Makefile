@@ -8,7 +8,7 @@
 # make help   all targets
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-tools test-kafka chaos chaos-embedded chaos-kafka chaos-program lint check-deploy check-dashboards bench build needs kafka-needs engine clean
+.PHONY: help run demo test test-tools test-kafka chaos chaos-embedded chaos-kafka chaos-program lint check-deploy check-dashboards bench bench-dashboards bench-rollups build needs kafka-needs engine clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -50,11 +50,17 @@ lint: needs check-deploy check-dashboards ## Check format, lints, what deploys i
 check-deploy: ## Check docker-compose.yml, the Kubernetes manifests and their files
 	@scripts/check-deploy
 
-check-dashboards: ## Check the Grafana dashboards against Grafana's own schema
+check-dashboards: needs ## Check the Grafana dashboards against Grafana's own schema
 	@scripts/check-dashboards
 
 bench: build engine ## Measure the whole pipeline on this machine
 	@scripts/bench
+
+bench-dashboards: engine ## Every dashboard and documented query with 100 million calls stored (CALLS=n)
+	@cargo bench --quiet --bench dashboards -- $${CALLS:-100000000}
+
+bench-rollups: engine ## Passes of the totals with 100 million calls stored (CALLS=n)
+	@cargo bench --quiet --bench rollups -- $${CALLS:-100000000}
 
 build: needs
 	@cargo build --release --quiet --bin heliometer
