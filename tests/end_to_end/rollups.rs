@@ -40,7 +40,7 @@ enum Step {
     Move(prop::sample::Index, u32),
     /// Withdrawn.
     Tombstone(prop::sample::Index),
-    /// The rollups run until nothing is left to do.
+    /// One pass, after which all totals are right.
     Pass,
     /// The rollups run for so many milliseconds and are killed.
     Crash(u8),
@@ -159,7 +159,7 @@ impl Source<'_> {
                 let Some(index) = which(index).filter(|index| !self.withdrawn[*index]) else { return };
                 let row = &mut self.valid[index];
                 set(row, numbers);
-                row.version = (row.version >> 32).max(3) << 32 | (row.version & 0xffff_ffff) + 1;
+                row.version = ((row.version >> 32).max(3) << 32) | ((row.version & 0xffff_ffff) + 1);
                 let enriched = row.clone();
                 self.insert(vec![enriched]).await;
             }
@@ -194,7 +194,10 @@ impl Source<'_> {
                 let old = &self.valid[index];
                 self.insert(vec![RequestRow { is_deleted: 1, version: old.version + 1, ..old.clone() }]).await;
             }
-            Step::Pass => self.pass().await,
+            Step::Pass => {
+                self.pass().await;
+                assert_equal(self).await;
+            }
             Step::Crash(milliseconds) => {
                 let rollups = tokio::spawn(self.rollups().run(CancellationToken::new()));
                 tokio::time::sleep(Duration::from_millis((*milliseconds).into())).await;
@@ -219,9 +222,7 @@ impl Source<'_> {
     }
 
     async fn pass(&self) {
-        let stop = CancellationToken::new();
-        stop.cancel();
-        self.rollups().run(stop).await;
+        self.rollups().pass().await.expect("a pass");
     }
 }
 
