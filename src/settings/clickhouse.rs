@@ -81,12 +81,20 @@ impl ClickHouseSettings {
         self.url.is_empty()
     }
 
-    /// What is wrong with [`Self::readers`].
-    pub(super) fn readers_fault(&self) -> Option<String> {
-        if !self.is_embedded() && !self.readers.is_empty() {
-            return Some("only the embedded engine's; on a server, see sql/access.example.sql".to_owned());
+    /// The key that is wrong, and why.
+    pub(super) fn fault(&self) -> Option<(String, String)> {
+        let fault = |key: &str, message: &str| Some((key.to_owned(), message.to_owned()));
+        if self.is_embedded() && !self.cluster.is_empty() {
+            return fault("cluster", "needs clickhouse.url: the embedded engine has no cluster");
         }
-        self.readers.iter().enumerate().find_map(|(index, reader)| reader.fault(&self.readers[..index]))
+        if !self.is_embedded() && !self.readers.is_empty() {
+            return fault("readers", "only the embedded engine's; on a server, see sql/access.example.sql");
+        }
+        let mut readers = self.readers.iter().enumerate();
+        if let Some(message) = readers.find_map(|(index, reader)| reader.fault(&self.readers[..index])) {
+            return Some(("readers".to_owned(), message));
+        }
+        self.retention.fault().map(|(key, message)| (format!("retention.{key}"), message))
     }
 
     /// [`Self::timeout_ms`].
@@ -180,7 +188,7 @@ impl RetentionSettings {
     const MARGIN_DAYS: u32 = 2;
 
     /// The key that is wrong, and what it must be.
-    pub(super) fn fault(&self) -> Option<(&'static str, String)> {
+    fn fault(&self) -> Option<(&'static str, String)> {
         for (key, days) in [
             ("requests_days", self.requests_days),
             ("model_minute_days", self.model_minute_days),

@@ -167,24 +167,10 @@ impl Settings {
             message: error.to_string(),
         })?;
         self.check_notifiers()?;
-        if self.clickhouse.is_embedded() && !self.clickhouse.cluster.is_empty() {
+        if let Some((key, message)) = self.clickhouse.fault() {
             return Err(SettingsError::Value {
                 place: "settings".to_owned(),
-                key: "clickhouse.cluster".to_owned(),
-                message: "needs clickhouse.url: the embedded engine has no cluster".to_owned(),
-            });
-        }
-        if let Some(message) = self.clickhouse.readers_fault() {
-            return Err(SettingsError::Value {
-                place: "settings".to_owned(),
-                key: "clickhouse.readers".to_owned(),
-                message,
-            });
-        }
-        if let Some((key, message)) = self.clickhouse.retention.fault() {
-            return Err(SettingsError::Value {
-                place: "settings".to_owned(),
-                key: format!("clickhouse.retention.{key}"),
+                key: format!("clickhouse.{key}"),
                 message,
             });
         }

@@ -51,11 +51,8 @@ pub(super) fn users(readers: &[SourceReader], database: &str, loopback: &str) ->
         let sources: Vec<String> = reader.sources.iter().map(|source| format!("'{source}'")).collect();
         let filter = format!("<filter>source IN ({})</filter>", sources.join(", "));
         let filters = SOURCE_TABLES.map(|table| format!("        <{table}>{filter}</{table}>\n")).concat();
-        let grants = SOURCE_TABLES
-            .iter()
-            .chain(&SOURCE_VIEWS)
-            .map(|table| format!("        <query>GRANT SELECT ON {database}.{table}</query>\n"))
-            .collect::<String>();
+        let grant = |name: &str| format!("        <query>GRANT SELECT ON {database}.{name}</query>\n");
+        let grants = [SOURCE_TABLES.map(grant).concat(), SOURCE_VIEWS.map(grant).concat()].concat();
         format!(
             "    <{name}>
       <password_sha256_hex>{}</password_sha256_hex>

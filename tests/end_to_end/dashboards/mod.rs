@@ -55,7 +55,7 @@ async fn panels_and_documented_queries_have_answers_on_the_demo_stream() {
     prometheus.wait_for("changes(heliometer_is_leader[1m]) >= 0 and count_over_time(up[1m]) > 5").await;
 
     let reader = reader(&server);
-    let now = i64::try_from(server.count("toUnixTimestamp(now())")).expect("fits");
+    let now = server.count("toUnixTimestamp(now())");
     let mut problems = clickhouse_panels(&reader, now).await;
     problems.extend(prometheus_panels(&prometheus).await);
     problems.extend(documented_queries(&reader).await);
@@ -156,10 +156,10 @@ async fn dbt_sources(reader: &Reader) -> Vec<String> {
         if let Some(name) = line.strip_prefix("      - name: ") {
             view = name;
             known = reader.texts(&format!("SELECT name FROM system.columns WHERE table = '{name}'")).await;
-        } else if let Some(column) = line.strip_prefix("          - name: ") {
-            if !known.iter().any(|name| name == column) {
-                problems.push(format!("sources.yml: {view} has no column {column}"));
-            }
+        } else if let Some(column) = line.strip_prefix("          - name: ")
+            && !known.iter().any(|name| name == column)
+        {
+            problems.push(format!("sources.yml: {view} has no column {column}"));
         }
     }
     problems
