@@ -68,20 +68,63 @@ pub(super) async fn top(
             Ok(rows.into_iter().map(contributor).collect())
         }
         Condition::Window(window) => {
-            let sql = window_sql(rule, window, &transition.key.group, now);
+            let group = &transition.key.group;
+            let sql = match &window.measure {
+                Measure::Latency { threshold_ms, .. } => {
+                    worst_requests(rule, window, ("latency_ms", *threshold_ms), group, now)
+                }
+                Measure::Efficiency { max_token_ratio, .. } => {
+                    worst_requests(rule, window, ("token_ratio", *max_token_ratio), group, now)
+                }
+                Measure::Policy { .. } => policy_sql(rule, &window_span(window, now), group),
+                Measure::ErrorRate { .. } => counted(rule, window, (by(rule), "countIf(status = 'error')"), group, now),
+                Measure::SpendSpike(_) => {
+                    counted(rule, window, (by(rule), "toFloat64(ifNull(sum(cost_usd), 0))"), group, now)
+                }
+                Measure::UnpricedModel { .. } => {
+                    counted(rule, window, ("toString(unpriced_reason)", "countIf(cost_usd IS NULL)"), group, now)
+                }
+                // Not of requests.
+                _ => return Ok(Vec::new()),
+            };
+            let what = match &window.measure {
+                Measure::ErrorRate { .. } | Measure::SpendSpike(_) if rule.scope == Scope::Model => "user",
+                Measure::ErrorRate { .. } | Measure::SpendSpike(_) => "model",
+                Measure::UnpricedModel { .. } => "reason",
+                _ => "request",
+            };
             let rows: Vec<RequestRow> = bounded(doing, sql.query(client).fetch_all()).await?;
             let contributor = |row: RequestRow| {
                 let amount = match window.measure {
                     Measure::Latency { .. } => Quantity::Milliseconds(row.measured).to_string(),
                     Measure::Efficiency { .. } => format!("ratio {:.1}", row.measured),
-                    Measure::Policy { .. } => "matched".to_owned(),
+                    Measure::ErrorRate { .. } => format!("{:.0} errors", row.measured),
+                    Measure::SpendSpike(_) => format!("${:.2}", row.measured),
+                    Measure::UnpricedModel { .. } => format!("{:.0} requests", row.measured),
+                    _ => "matched".to_owned(),
                 };
                 let user = if row.user_name.is_empty() { String::new() } else { format!(" by {}", row.user_name) };
-                Contributor { what: "request".to_owned(), name: row.name, amount: format!("{amount}{user}") }
+                Contributor { what: what.to_owned(), name: row.name, amount: format!("{amount}{user}") }
             };
             Ok(rows.into_iter().map(contributor).collect())
         }
     }
+}
+
+/// What a breakdown of the rule's groups is by.
+const fn by(rule: &Rule) -> &'static str {
+    if matches!(rule.scope, Scope::Model) { "toString(user_id)" } else { "toString(model)" }
+}
+
+/// Who counts most among the window's requests.
+fn counted(rule: &Rule, window: &Window, (name, count): (&str, &str), group: &str, now: UtcMillis) -> Sql {
+    let mut sql = Sql::default();
+    sql.push(&format!("SELECT {name} AS name, '' AS user_name, toFloat64({count}) AS measured FROM requests"));
+    push_window(&mut sql, &window_span(window, now));
+    push_group(&mut sql, rule.scope, group);
+    push_filter(&mut sql, &rule.filter);
+    sql.push(" GROUP BY name HAVING measured > 0 ORDER BY measured DESC, name LIMIT ?").bind(Bind::Int(TOP));
+    sql
 }
 
 fn push_group(sql: &mut Sql, scope: Scope, group: &str) {
@@ -110,12 +153,7 @@ fn total_sql(rule: &Rule, total: &Total, (group, by): (&str, Scope), span: &Span
 }
 
 /// The worst requests of the window.
-fn window_sql(rule: &Rule, window: &Window, group: &str, now: UtcMillis) -> Sql {
-    let (column, limit) = match window.measure {
-        Measure::Latency { threshold_ms, .. } => ("latency_ms", threshold_ms),
-        Measure::Efficiency { max_token_ratio, .. } => ("token_ratio", max_token_ratio),
-        Measure::Policy { .. } => return policy_sql(rule, &window_span(window, now), group),
-    };
+fn worst_requests(rule: &Rule, window: &Window, (column, limit): (&str, f64), group: &str, now: UtcMillis) -> Sql {
     let mut sql = Sql::default();
     sql.push(&format!(
         "SELECT toString(request_id) AS name, toString(user_id) AS user_name, \

@@ -135,6 +135,8 @@ fn messages(users: &[&str], at: UtcMillis) -> Vec<TransitionRow> {
         requests: 10,
         priced_requests: 10,
         exceeding_requests: None,
+        limit: None,
+        note: String::new(),
     };
     let span = Span { start: at, end: at.plus(Duration::from_secs(3600)), label: "hour".to_owned() };
     let observation = Observation { span, groups: users.iter().map(group).collect(), cut: false };

@@ -56,6 +56,8 @@ pub(super) struct TransitionRow {
     priced_requests: u64,
     exceeding_requests: Option<u64>,
     details: String,
+    suppressed_by: String,
+    below_since: Option<UtcMillis>,
 }
 
 /// What a message says beside the numbers, as it was when the transition was decided.
@@ -64,6 +66,8 @@ pub(super) struct TransitionRow {
 pub(super) struct Details {
     pub(super) contributors: Vec<Contributor>,
     pub(super) newest_event: Option<UtcMillis>,
+    /// What the numbers stand on, a line each.
+    pub(super) notes: Vec<String>,
 }
 
 impl TransitionRow {
@@ -101,6 +105,8 @@ impl TransitionRow {
             priced_requests: transition.priced_requests,
             exceeding_requests: transition.exceeding_requests,
             details: serde_json::to_string(details).unwrap_or_default(),
+            suppressed_by: transition.suppressed_by.clone(),
+            below_since: state.below_since,
         }
     }
 
@@ -121,6 +127,7 @@ impl TransitionRow {
             value: Quantity::from_parts(&self.unit, self.value, self.value_usd)?,
             limit: Quantity::from_parts(&self.unit, self.limit_value, self.limit_usd)?,
             period: self.period.clone(),
+            below_since: self.below_since,
         };
         Some((key, state))
     }
@@ -155,6 +162,7 @@ impl TransitionRow {
             exceeding_requests: self.exceeding_requests,
             newest_event: details.newest_event,
             contributors: details.contributors,
+            notes: details.notes,
             dashboard_url: dashboard_url.to_owned(),
         })
     }

@@ -17,12 +17,17 @@ mod contributors;
 mod delivery;
 mod error;
 mod journal;
+mod limit_source;
 mod limits;
 mod metrics;
 mod observe;
 mod period;
+mod progress;
+mod reload;
 mod rule;
+mod silences;
 mod state;
+mod suppress;
 mod transition;
 
 pub use alerter::Alerter;
@@ -30,6 +35,11 @@ pub use delivery::DeliveryPolicy;
 pub use error::AlertError;
 pub use metrics::AlertMetrics;
 pub use period::Span;
-pub use rule::{Condition, Filter, MAX_RULES, Measure, Period, Rule, Scope, Statistic, Total, Window, check_rules};
-pub use state::{PERIOD_GRACE, States, decide};
+pub use rule::{
+    Condition, Filter, LimitSource, MAX_RULES, Measure, Period, Rule, Scope, Spike, Statistic, Total, Window,
+    check_rules,
+};
+pub use silences::{StoredSilence, add_silence, expire_silence, list_silences};
+pub use state::{PERIOD_GRACE, States, decide, decide_under};
+pub use suppress::{Inhibition, Maintenance, Matcher, Silence, Suppressions};
 pub use transition::{AlertKey, AlertState, GroupValue, Observation, Phase, Reason, Transition};

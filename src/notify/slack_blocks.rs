@@ -16,7 +16,9 @@ const MAX_HEADER: usize = 150;
 const MAX_SECTION: usize = 3000;
 /// A name longer than this says nothing more to people.
 const MAX_NAME: usize = 120;
-/// Contributors and labels shown; a message stays far below Slack's 50 blocks.
+/// A longer note is cut.
+const MAX_NOTE: usize = 400;
+/// Contributors, notes and labels shown; a message stays far below Slack's 50 blocks.
 const MAX_LISTED: usize = 5;
 /// Cells of the progress bar.
 const BAR_CELLS: usize = 10;
@@ -107,6 +109,9 @@ fn facts(notification: &Notification) -> String {
         let limit = if matches!(limit, Quantity::Milliseconds(_)) { format!(" over {limit}") } else { String::new() };
         let _ = write!(text, "\n*Requests{limit}:* {exceeding} of {}", notification.requests);
     }
+    for note in notification.notes.iter().take(MAX_LISTED) {
+        let _ = write!(text, "\n{}", escape(&cut(&plain(note), MAX_NOTE)));
+    }
     for (name, value) in notification.labels.iter().take(MAX_LISTED) {
         let _ = write!(text, "\n*{}:* {}", escape(&cut(&plain(name), MAX_NAME)), escape(&cut(&plain(value), MAX_NAME)));
     }
@@ -137,13 +142,16 @@ fn contributors(contributors: &[Contributor]) -> String {
 /// How much the numbers can be trusted.
 fn completeness(notification: &Notification) -> String {
     let Notification { requests, priced_requests, at, .. } = notification;
-    let mut text = if *requests == 0 {
+    let of_requests = !matches!(notification.kind.as_str(), "sql" | "lag" | "signature_failures" | "dead_letters");
+    let mut text = if !of_requests {
+        "Not of requests".to_owned()
+    } else if *requests == 0 {
         "No requests".to_owned()
     } else {
         let share = u128::from(*priced_requests) * 1000 / u128::from(*requests);
         format!("Priced: {priced_requests} of {requests} requests ({}.{} %)", share / 10, share % 10)
     };
-    if priced_requests < requests {
+    if of_requests && priced_requests < requests {
         text.push_str("; spend is at least what is shown");
     }
     match notification.newest_event {
@@ -252,6 +260,7 @@ mod tests {
                 name: "ann".to_owned(),
                 amount: "$0.62".to_owned(),
             }],
+            notes: Vec::new(),
             dashboard_url: "https://grafana.example/d/1?a=1&b=2".to_owned(),
         }
     }

@@ -15,8 +15,8 @@ mod rows;
 mod term;
 mod writer;
 
-pub(crate) use client::bounded;
 pub use client::{Database, DatabaseOptions, Reader};
+pub(crate) use client::{bounded, server_client};
 pub use dead_letters::{PendingDeadLetter, RecentOutcome, pending_dead_letters, recent_outcomes};
 pub use error::StoreError;
 pub use ids::{FirstSeen, RecentIds};

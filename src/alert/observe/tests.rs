@@ -1,6 +1,14 @@
 use serde_json::json;
 
-use super::*;
+use super::{
+    super::rule::Total,
+    requests::window_sql,
+    total::{lowest, total_sql},
+    *,
+};
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
 
 fn rule(table: serde_json::Value) -> Rule {
     serde_json::from_value(table).expect("a valid rule")
