@@ -16,13 +16,15 @@ use tokio_util::sync::CancellationToken;
 use super::{
     AlertError, contributors,
     delivery::{Delivery, DeliveryPolicy},
+    forecast,
     journal::{Details, Journal, TransitionRow},
     limits,
     metrics::AlertMetrics,
     observe::{self, Backlog, Engine},
+    period::Span,
     progress::{Looked, RuleProgress},
     reload::RuleFiles,
-    rule::{Rule, check_rules},
+    rule::{Condition, Rule, check_rules},
     silences::list_silences,
     state::States,
     suppress::Suppressions,
@@ -314,6 +316,20 @@ impl Alerter {
         Ok(())
     }
 
+    /// How fast money goes, and where to, for rules that limit it.
+    async fn forecast(&self, rule: &Rule, transition: &Transition, now: UtcMillis) -> Result<Vec<String>, AlertError> {
+        let (Condition::Total(total), Some(start), Some(end)) =
+            (&rule.condition, transition.key.period_start, transition.state.period_end)
+        else {
+            return Ok(Vec::new());
+        };
+        let group = transition.key.group.as_str();
+        let (Some(limit), true) = (total.limit_of(group).pico_usd(), now < end) else { return Ok(Vec::new()) };
+        let span = Span { start, end, label: String::new() };
+        let (spent, courses) = observe::courses(&self.client, rule, total, (&span, group), now).await?;
+        Ok(forecast::notes(spent, limit, &courses, &span, now))
+    }
+
     /// Adds what a message says beside the numbers. A failing query leaves it out: the alert matters more.
     async fn describe(&self, transitions: Vec<Transition>, now: UtcMillis) -> Vec<(Transition, TransitionRow)> {
         let rules: HashMap<&str, &Rule> =
@@ -335,7 +351,10 @@ impl Alerter {
                 details.notes.extend(backlog.as_ref().map(Backlog::note));
                 if detailed < MAX_DETAILED {
                     let top = contributors::top(&self.client, rule, &transition, now).await;
-                    details.contributors = or_none(top).unwrap_or_default();
+                    let (contributors, against) = or_none(top).unwrap_or_default();
+                    details.contributors = contributors;
+                    details.notes.extend(against);
+                    details.notes.extend(or_none(self.forecast(rule, &transition, now).await).unwrap_or_default());
                 }
                 detailed += 1;
             }

@@ -1,5 +1,7 @@
 //! Who added most to a value. Asked only when a message is about to be written.
 
+use std::{cmp::Ordering, collections::HashMap};
+
 use clickhouse::{Client, Row};
 use serde::Deserialize;
 
@@ -8,7 +10,7 @@ use super::{
     error::bounded,
     observe::{Bind, Sql, View, group_expression, push_filter, push_judged, push_window, window_span},
     period::Span,
-    rule::{Condition, Measure, Rule, Scope, Total, Window},
+    rule::{Condition, Measure, Period, Rule, Scope, Total, Window},
     transition::Transition,
 };
 use crate::{
@@ -35,37 +37,39 @@ struct RequestRow {
     measured: f64,
 }
 
-/// The top contributors to `transition`, largest first.
+/// The top contributors to `transition`, largest first, and what their changes are against.
 pub(super) async fn top(
     client: &Client,
     rule: &Rule,
     transition: &Transition,
     now: UtcMillis,
-) -> Result<Vec<Contributor>, AlertError> {
+) -> Result<(Vec<Contributor>, Option<String>), AlertError> {
     let doing = "find the top contributors of an alert";
     match &rule.condition {
         Condition::Total(total) => {
             let (Some(start), Some(end)) = (transition.key.period_start, transition.state.period_end) else {
-                return Ok(Vec::new());
+                return Ok((Vec::new(), None));
             };
             let span = Span { start, end, label: String::new() };
             let by = if rule.scope == Scope::Model { Scope::User } else { Scope::Model };
             let sql = total_sql(rule, total, (&transition.key.group, by), &span);
             let rows: Vec<TotalRow> = bounded(doing, sql.query(client).fetch_all()).await?;
+            let before = before(client, rule, total, (&transition.key.group, by), &span, &rows, now).await?;
             let contributor = |row: TotalRow| {
                 let unpriced = row.reqs.saturating_sub(row.priced);
-                let mut amount = match total.limit {
-                    Quantity::Usd(_) => Quantity::Usd(UsdAmount::from_pico_usd(row.usd)),
-                    Quantity::Requests(_) => Quantity::Requests(row.reqs),
-                    _ => Quantity::Tokens(row.tokens),
+                let value = value_of(total, &row);
+                let mut amount = value.to_string();
+                if let Some(before) = &before {
+                    amount.push_str(&before.change(&row.name, value));
                 }
-                .to_string();
                 if unpriced > 0 && matches!(total.limit, Quantity::Usd(_)) {
                     amount = format!("{amount} (and {unpriced} unpriced)");
                 }
                 Contributor { what: by.word().to_owned(), name: row.name, amount }
             };
-            Ok(rows.into_iter().map(contributor).collect())
+            let against =
+                before.as_ref().map(|before| format!("Changes are against the same time of {}", before.label));
+            Ok((rows.into_iter().map(contributor).collect(), against))
         }
         Condition::Window(window) => {
             let group = &transition.key.group;
@@ -85,7 +89,7 @@ pub(super) async fn top(
                     counted(rule, window, ("toString(unpriced_reason)", "countIf(cost_usd IS NULL)"), group, now)
                 }
                 // Not of requests.
-                _ => return Ok(Vec::new()),
+                _ => return Ok((Vec::new(), None)),
             };
             let what = match &window.measure {
                 Measure::ErrorRate { .. } | Measure::SpendSpike(_) if rule.scope == Scope::Model => "user",
@@ -106,9 +110,79 @@ pub(super) async fn top(
                 let user = if row.user_name.is_empty() { String::new() } else { format!(" by {}", row.user_name) };
                 Contributor { what: what.to_owned(), name: row.name, amount: format!("{amount}{user}") }
             };
-            Ok(rows.into_iter().map(contributor).collect())
+            Ok((rows.into_iter().map(contributor).collect(), None))
         }
     }
+}
+
+/// What the same contributors had come to by the same time of the period before.
+struct Before {
+    label: String,
+    values: HashMap<String, Quantity>,
+}
+
+impl Before {
+    /// ` (+$0.40)`, ` (-3 requests)`, ` (new)`
+    fn change(&self, name: &str, value: Quantity) -> String {
+        let Some(before) = self.values.get(name).filter(|before| before.as_f64() > 0.0) else {
+            return " (new)".to_owned();
+        };
+        let (Some(now), Some(then)) = (exact(value), exact(*before)) else { return String::new() };
+        let difference = |amount: i128| match value {
+            Quantity::Usd(_) => Quantity::Usd(UsdAmount::from_pico_usd(amount)),
+            Quantity::Requests(_) => Quantity::Requests(u64::try_from(amount).unwrap_or(u64::MAX)),
+            _ => Quantity::Tokens(u64::try_from(amount).unwrap_or(u64::MAX)),
+        };
+        match now.cmp(&then) {
+            Ordering::Equal => " (as before)".to_owned(),
+            Ordering::Greater => format!(" (+{})", difference(now - then)),
+            Ordering::Less => format!(" (-{})", difference(then - now)),
+        }
+    }
+}
+
+fn exact(value: Quantity) -> Option<i128> {
+    match value {
+        Quantity::Usd(amount) => Some(amount.pico_usd()),
+        Quantity::Tokens(count) | Quantity::Requests(count) => Some(i128::from(count)),
+        _ => None,
+    }
+}
+
+fn value_of(total: &Total, row: &TotalRow) -> Quantity {
+    match total.limit {
+        Quantity::Usd(_) => Quantity::Usd(UsdAmount::from_pico_usd(row.usd)),
+        Quantity::Requests(_) => Quantity::Requests(row.reqs),
+        _ => Quantity::Tokens(row.tokens),
+    }
+}
+
+/// `None` when there was nothing before.
+async fn before(
+    client: &Client,
+    rule: &Rule,
+    total: &Total,
+    (group, by): (&str, Scope),
+    span: &Span,
+    rows: &[TotalRow],
+    now: UtcMillis,
+) -> Result<Option<Before>, AlertError> {
+    let period = total.period.span_at(&total.timezone, UtcMillis(span.start.0 - 1))?;
+    // Whole hours where the view knows no finer ones.
+    let by_user = rule.scope == Scope::User || by == Scope::User || rule.filter.uses(Scope::User);
+    let step = if by_user { 3_600_000 } else { 60_000 };
+    let elapsed = (now.0 - span.start.0 + step - 1) / step * step;
+    let end = UtcMillis((period.start.0 + elapsed).min(period.end.0));
+    let part = Span { start: period.start, end, label: String::new() };
+    let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
+    let mut sql = Sql::default();
+    // A part of a month is no month, whatever it is a part of.
+    push_totals(&mut sql, rule, Period::Day, (group, by), &part);
+    sql.push(&format!(" AND has(?, {}) GROUP BY name", group_expression(by))).bind(Bind::Texts(names));
+    let rows: Vec<TotalRow> = bounded("find what changed", sql.query(client).fetch_all()).await?;
+    let values: HashMap<String, Quantity> =
+        rows.into_iter().map(|row| (row.name.clone(), value_of(total, &row))).collect();
+    Ok((!values.is_empty()).then_some(Before { label: period.label, values }))
 }
 
 /// What a breakdown of the rule's groups is by.
@@ -133,21 +207,26 @@ fn push_group(sql: &mut Sql, scope: Scope, group: &str) {
     }
 }
 
-fn total_sql(rule: &Rule, total: &Total, (group, by): (&str, Scope), span: &Span) -> Sql {
+/// Sums by name within `span`; without its `GROUP BY`.
+fn push_totals(sql: &mut Sql, rule: &Rule, period: Period, (group, by): (&str, Scope), span: &Span) {
     // The breakdown needs the columns of both scopes.
     let mut filter = rule.filter.clone();
     filter.0.push((by, Vec::new()));
-    let view = View::for_total(rule.scope, &filter, total.period, span);
+    let view = View::for_total(rule.scope, &filter, period, span);
+    sql.push(&format!("SELECT {} AS name, {} FROM {}", group_expression(by), view.sums(), view.name()));
+    view.during(sql, span);
+    push_group(sql, rule.scope, group);
+    push_filter(sql, &rule.filter);
+}
+
+fn total_sql(rule: &Rule, total: &Total, subject: (&str, Scope), span: &Span) -> Sql {
     let value = match total.limit {
         Quantity::Usd(_) => "usd",
         Quantity::Requests(_) => "reqs",
         _ => "tokens",
     };
     let mut sql = Sql::default();
-    sql.push(&format!("SELECT {} AS name, {} FROM {}", group_expression(by), view.sums(), view.name()));
-    view.during(&mut sql, span);
-    push_group(&mut sql, rule.scope, group);
-    push_filter(&mut sql, &rule.filter);
+    push_totals(&mut sql, rule, total.period, subject, span);
     sql.push(&format!(" GROUP BY name ORDER BY {value} DESC, name LIMIT ?")).bind(Bind::Int(TOP));
     sql
 }

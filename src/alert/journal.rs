@@ -89,7 +89,12 @@ impl TransitionRow {
             revision: state.revision,
             notify: transition.notify,
             notifiers: rule.map(|rule| rule.notifiers.clone()).unwrap_or_default(),
-            measure: rule.map(Rule::measure_words).unwrap_or_default(),
+            measure: match rule {
+                Some(rule) if key.period_start.is_some() && key.threshold_percent.is_none() => {
+                    format!("forecast {}", rule.measure_words())
+                }
+                rule => rule.map(Rule::measure_words).unwrap_or_default(),
+            },
             unit: state.value.unit().to_owned(),
             value: state.value.as_f64(),
             value_usd: state.value.pico_usd(),

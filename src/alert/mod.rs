@@ -13,9 +13,12 @@
 //! begins to alert only when what was allowed before that must be over (`service::work`); then it loads what was recorded.
 
 mod alerter;
+mod backtest;
 mod contributors;
 mod delivery;
+mod describe;
 mod error;
+mod forecast;
 mod journal;
 mod limit_source;
 mod limits;
@@ -31,15 +34,19 @@ mod suppress;
 mod transition;
 
 pub use alerter::Alerter;
+pub use backtest::{Backtest, BacktestStep};
 pub use delivery::DeliveryPolicy;
+pub use describe::{describe, describe_suppressions};
 pub use error::AlertError;
 pub use metrics::AlertMetrics;
+pub use observe::Engine;
 pub use period::Span;
+pub(crate) use rule::parse_duration;
 pub use rule::{
     Condition, Filter, LimitSource, MAX_RULES, Measure, Period, Rule, Scope, Spike, Statistic, Total, Window,
     check_rules,
 };
 pub use silences::{StoredSilence, add_silence, expire_silence, list_silences};
-pub use state::{PERIOD_GRACE, States, decide, decide_under};
+pub use state::{PERIOD_GRACE, States, decide, decide_forecasts, decide_under};
 pub use suppress::{Inhibition, Maintenance, Matcher, Silence, Suppressions};
 pub use transition::{AlertKey, AlertState, GroupValue, Observation, Phase, Reason, Transition};

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use super::{
     AlertError,
     limit_source::LimitReader,
-    observe::{Backlog, Engine, MAX_GROUPS, observe, window_span},
+    observe::{Backlog, Engine, MAX_GROUPS, forecasts, observe, window_span},
     period::Span,
     rule::{Condition, Measure, Rule},
-    state::{PERIOD_GRACE, States, decide_under},
+    state::{PERIOD_GRACE, States, decide_forecasts, decide_under},
     suppress::Suppressions,
     transition::Transition,
 };
@@ -20,6 +20,8 @@ const QUERY_REST_FACTOR: u32 = 10;
 const MAX_REST: Duration = Duration::from_secs(60);
 /// Totals are asked again after this long, though no rollup pass reported a change.
 const UNCHANGED_RECHECK: Duration = Duration::from_secs(60);
+/// Forecasts are made this often: they look at five periods and move slowly.
+const FORECAST_EVERY: Duration = Duration::from_secs(60);
 /// With messages waiting that may be older than this, an empty window is not known to be empty.
 const BEHIND: Duration = Duration::from_secs(60);
 
@@ -44,6 +46,7 @@ pub(super) struct RuleProgress {
     /// Not asked again before this.
     rest_until: Option<Instant>,
     asked: Option<Instant>,
+    forecast_at: Option<Instant>,
     /// The periods that were last asked about.
     period_starts: Vec<UtcMillis>,
     /// A change came while the rule rested, or its query failed.
@@ -59,6 +62,7 @@ impl RuleProgress {
             limits: LimitReader::default(),
             rest_until: None,
             asked: None,
+            forecast_at: None,
             period_starts: Vec::new(),
             dirty: true,
             cut_reported: false,
@@ -126,6 +130,7 @@ impl RuleProgress {
 
     async fn decide(&mut self, looked: Looked<'_>, spans: Vec<Span>) -> Result<Vec<Transition>, AlertError> {
         let mut transitions = Vec::new();
+        let current = spans.last().cloned();
         for span in spans {
             let active = looked.states.active_groups(&self.rule.name);
             let mut observation = observe(looked.engine, &self.rule, span, active).await?;
@@ -140,6 +145,16 @@ impl RuleProgress {
             observation.cut |= is_behind && self.needs_rows();
             let now = looked.now;
             transitions.extend(decide_under(looked.states, &self.rule, &observation, now, looked.suppressions));
+        }
+        if let (Condition::Total(total), Some(span)) = (&self.rule.condition, current)
+            && total.forecast
+            && self.forecast_at.is_none_or(|at| at.elapsed() >= FORECAST_EVERY)
+        {
+            self.forecast_at = Some(Instant::now());
+            let Looked { engine, states, suppressions, now, .. } = looked;
+            let active = states.active_forecasts(&self.rule.name);
+            let observation = forecasts(engine.client, &self.rule, total, span, &active, now).await?;
+            transitions.extend(decide_forecasts(states, (&self.rule, total), &observation, now, suppressions));
         }
         Ok(transitions)
     }

@@ -8,8 +8,10 @@ mod error;
 mod migrate;
 mod prices;
 mod reprice;
+mod rules;
 mod send_test;
 mod serve;
+mod silences;
 pub mod simulate;
 mod sql;
 
@@ -57,6 +59,8 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     Prices(prices::PricesArgs),
     Reprice(reprice::RepriceArgs),
+    Rules(rules::RulesArgs),
+    Silences(silences::SilencesArgs),
     /// The embedded engine's own process; `serve` starts it.
     #[command(hide = true)]
     Engine(child::ChildArguments),
@@ -98,6 +102,8 @@ impl CommandLine {
                 Command::Sql(arguments) => sql::run(arguments, &settings).await.map(|()| 0),
                 Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings).await.map(|()| 0),
                 Command::Reprice(arguments) => reprice::run(arguments, settings).await.map(|()| 0),
+                Command::Rules(arguments) => rules::run(arguments, &settings).await.map(|()| 0),
+                Command::Silences(arguments) => silences::run(arguments, &settings).await.map(|()| 0),
                 Command::Prices(arguments) => prices::run(arguments, &settings),
                 Command::Doctor | Command::Engine(_) => Ok(0),
             }

@@ -20,6 +20,7 @@ mod harness;
 mod leadership;
 mod restarts;
 mod samples;
+mod scenarios;
 mod slack;
 mod storage_faults;
 mod totals;

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::domain::UtcMillis;
 
+mod forecast;
 mod own_query;
 mod pipeline;
 mod requests;
@@ -17,6 +18,7 @@ mod spike;
 mod total;
 mod view;
 
+pub(super) use forecast::{courses, forecasts};
 pub(super) use own_query::rows;
 pub(super) use pipeline::{Backlog, lag};
 pub(super) use view::View;
@@ -108,10 +110,11 @@ fn glob_to_like(glob: &str) -> String {
 
 /// Where answers come from.
 #[derive(Clone, Copy)]
-pub(super) struct Engine<'a> {
-    pub(super) client: &'a Client,
+pub struct Engine<'a> {
+    /// The database, with the service's rights.
+    pub client: &'a Client,
     /// The same with the reader's rights, for queries of the settings.
-    pub(super) reader: Option<&'a Client>,
+    pub reader: Option<&'a Client>,
 }
 
 /// What a rule measures now. `active` are its groups that are pending or firing: they are looked at whatever their value.

@@ -1,5 +1,7 @@
 //! Which view answers a total.
 
+use jiff::tz::TimeZone;
+
 use super::{
     super::{
         period::Span,
@@ -28,8 +30,7 @@ impl View {
         let by_provider = scope == Scope::Provider || filter.uses(Scope::Provider);
         let whole = |unit: i64| span.start.0 % unit == 0 && span.end.0 % unit == 0;
         match (by_user, by_provider) {
-            // A calendar month that starts and ends at midnight in UTC is a month in UTC.
-            (true, false) if period == Period::Month && whole(DAY_MS) => Self::UserMonth,
+            (true, false) if period == Period::Month && is_month_in_utc(span) => Self::UserMonth,
             (true, false) if whole(HOUR_MS) => Self::UserHour,
             (false, _) if whole(DAY_MS) => Self::ModelDay,
             (false, _) if whole(60_000) => Self::ModelMinute,
@@ -75,4 +76,10 @@ impl View {
             sql.bind(Bind::Int(span.start.0.div_euclid(1000))).bind(Bind::Int(span.end.0.div_euclid(1000)));
         }
     }
+}
+
+/// A part of a month is none, though it may start and end at midnight.
+fn is_month_in_utc(span: &Span) -> bool {
+    let month = Period::Month.span_at(&TimeZone::UTC, span.start);
+    month.is_ok_and(|month| (month.start, month.end) == (span.start, span.end))
 }

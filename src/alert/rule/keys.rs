@@ -193,7 +193,8 @@ pub(in crate::alert) fn quantity_of(text: &str, unit: Quantity) -> Option<Quanti
     }
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// `90s`, `5m`, `1h30m`, `7d` or `0`; `None` for anything else.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     if text.trim() == "0" {
         return Some(Duration::ZERO);
     }

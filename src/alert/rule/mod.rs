@@ -16,6 +16,7 @@ mod kinds;
 mod measure;
 mod parse;
 
+pub(crate) use keys::parse_duration;
 pub(super) use keys::quantity_of;
 pub use measure::{Measure, Spike, Statistic};
 

@@ -80,6 +80,14 @@ impl Rollups {
         self
     }
 
+    /// One pass; returns how many minutes were computed again.
+    ///
+    /// # Errors
+    /// [`StoreError`] when ClickHouse cannot be read or written; the next pass does it all again.
+    pub async fn pass(&mut self) -> Result<usize, StoreError> {
+        self.pass.run().await
+    }
+
     /// Runs passes until `shutdown` (or until deposed, which ends it at once), then one more, so that what was stored last is in the totals.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut complete_at = Instant::now();
