@@ -77,9 +77,9 @@ impl Backtest {
         self.states.forget_ended(now);
         let names: HashSet<&str> = self.rules.iter().map(|rule| rule.name.as_str()).collect();
         let mut transitions = self.states.end_stale(&names, now);
-        for rule in &self.rules {
-            transitions.extend(self.decide(engine, rule, now).await?);
-        }
+        // Each rule decides from its own states.
+        let decisions = self.rules.iter().map(|rule| self.decide(engine, rule, now));
+        transitions.extend(futures_util::future::try_join_all(decisions).await?.into_iter().flatten());
         let mut step = BacktestStep::default();
         for transition in &transitions {
             self.states.apply(transition);

@@ -1,5 +1,7 @@
 //! What a rule does, in a sentence.
 
+use std::fmt::Write as _;
+
 use super::{
     rule::{Condition, LimitSource, Measure, Rule, Scope, Total, Window},
     suppress::Suppressions,
@@ -14,21 +16,21 @@ pub fn describe(rule: &Rule) -> String {
         Condition::Window(window) => of_window(rule, window),
     };
     for (scope, globs) in &rule.filter.0 {
-        text.push_str(&format!(", counting only {} {}", scope.word(), globs.join(" or ")));
+        let _ = write!(text, ", counting only {} {}", scope.word(), globs.join(" or "));
     }
     let duration = |duration: std::time::Duration| Quantity::Seconds(duration.as_secs_f64()).to_string();
     if rule.min_requests > 1 {
-        text.push_str(&format!(", from {} requests on", rule.min_requests));
+        let _ = write!(text, ", from {} requests on", rule.min_requests);
     }
     if !rule.hold.is_zero() {
-        text.push_str(&format!(", once that holds for {}", duration(rule.hold)));
+        let _ = write!(text, ", once that holds for {}", duration(rule.hold));
     }
     if !rule.keep_firing_for.is_zero() {
-        text.push_str(&format!(", and goes on until it was over for {}", duration(rule.keep_firing_for)));
+        let _ = write!(text, ", and goes on until it was over for {}", duration(rule.keep_firing_for));
     }
     if matches!(rule.condition, Condition::Window(_)) {
         match rule.repeat_interval {
-            Some(interval) => text.push_str(&format!("; repeated every {}", duration(interval))),
+            Some(interval) => drop(write!(text, "; repeated every {}", duration(interval))),
             None => text.push_str("; never repeated"),
         }
     }
@@ -58,10 +60,10 @@ fn of_total(rule: &Rule, total: &Total) -> String {
         total.period.word(),
     );
     if !total.overrides.is_empty() {
-        text.push_str(&format!(", {} with limits of their own", total.overrides.len()));
+        let _ = write!(text, ", {} with limits of their own", total.overrides.len());
     }
     match &total.limit_source {
-        Some(LimitSource::File(path)) => text.push_str(&format!(", with limits from {}", path.display())),
+        Some(LimitSource::File(path)) => drop(write!(text, ", with limits from {}", path.display())),
         Some(LimitSource::Query(_)) => text.push_str(", with limits from a query"),
         None => {}
     }

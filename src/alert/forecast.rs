@@ -6,6 +6,8 @@
 //! being modelled. With fewer than three such courses it is a straight line, with an interval for half to twice the present
 //! rate, and it says so.
 
+use std::fmt::Write as _;
+
 use super::period::Span;
 use crate::{
     domain::{UsdAmount, UtcMillis},
@@ -115,7 +117,8 @@ pub(super) fn notes(spent: i128, limit: i128, courses: &[Course], span: &Span, n
     let Some(forecast) = forecast(spent, courses, span, now) else {
         return vec![burn + "; too early for a forecast"];
     };
-    burn.push_str(&format!(
+    let _ = write!(
+        burn,
         ". Forecast for the period: {} (between {} and {}, {})",
         cents(forecast.middle),
         cents(forecast.low),
@@ -124,7 +127,7 @@ pub(super) fn notes(spent: i128, limit: i128, courses: &[Course], span: &Span, n
             0 => "a straight line at half to twice this rate, for lack of history".to_owned(),
             courses => format!("by the course of the last {courses} periods"),
         }
-    ));
+    );
     let mut notes = vec![burn];
     if spent < limit
         && let Some((early, likely, late)) = exhaustion(spent, limit, courses, span, now)

@@ -105,7 +105,7 @@ pub(super) fn read_csv(text: &str, unit: Quantity) -> Result<Limits, String> {
             None if index == 0 && !limit.bytes().any(|byte| byte.is_ascii_digit()) => {}
             None => return Err(format!("{place}: the limit is not a number above 0 in {}", unit.unit())),
             Some(limit) => {
-                insert(&mut limits, unquoted(user.trim()), limit).map_err(|error| format!("{place}: {error}"))?
+                insert(&mut limits, unquoted(user.trim()), limit).map_err(|error| format!("{place}: {error}"))?;
             }
         }
     }

@@ -341,18 +341,16 @@ pub fn decide_forecasts(
             states.0.get(&highest).is_some_and(reached)
         };
         let untold = known.is_none_or(|state| state.last_notified_at.is_none());
-        match step(known, rule, is_over(group), measured, now, new_state) {
-            Some((next, reason)) => {
-                let told = reason == Reason::Fired && untold && !is_reached();
-                transitions.push(subject.transition(key, next, reason, told));
-            }
-            None => {
-                let Some(state) = known.filter(|state| state.phase == Phase::Firing) else { continue };
-                if untold && subject.suppressed_by.is_none() && !is_reached() {
-                    let next = AlertState { revision: state.revision + 1, value: measured.value, ..state.clone() };
-                    transitions.push(subject.transition(key, next, Reason::Unsuppressed, true));
-                }
-            }
+        if let Some((next, reason)) = step(known, rule, is_over(group), measured, now, new_state) {
+            let told = reason == Reason::Fired && untold && !is_reached();
+            transitions.push(subject.transition(key, next, reason, told));
+        } else if let Some(state) = known.filter(|state| state.phase == Phase::Firing)
+            && untold
+            && subject.suppressed_by.is_none()
+            && !is_reached()
+        {
+            let next = AlertState { revision: state.revision + 1, value: measured.value, ..state.clone() };
+            transitions.push(subject.transition(key, next, Reason::Unsuppressed, true));
         }
     }
     transitions
@@ -447,13 +445,10 @@ fn step(
             }
         }
         // Once firing, fewer requests alone do not end it.
-        Some(state) if over => match state.below_since {
-            None => return None,
-            Some(_) => {
-                let next = AlertState { below_since: None, revision: state.revision + 1, ..state.clone() };
-                (next, Reason::OverAgain)
-            }
-        },
+        Some(state) if over => {
+            state.below_since?;
+            (AlertState { below_since: None, revision: state.revision + 1, ..state.clone() }, Reason::OverAgain)
+        }
         Some(state) => match state.below_since {
             None if !rule.keep_firing_for.is_zero() => {
                 let next = AlertState { below_since: Some(now), revision: state.revision + 1, ..state.clone() };

@@ -75,8 +75,11 @@ impl CommandError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::Usage(_) | Self::Pricing(_) | Self::NoContentsReader => 2,
-            Self::Alerts(AlertError::Suppression(_)) => 2,
+            Self::Settings(_)
+            | Self::Usage(_)
+            | Self::Pricing(_)
+            | Self::NoContentsReader
+            | Self::Alerts(AlertError::Suppression(_)) => 2,
             Self::Service(error) => error.exit_code(),
             Self::Simulate(error) => error.exit_code(),
             _ => 1,

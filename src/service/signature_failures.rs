@@ -88,7 +88,7 @@ impl SignatureFailures {
 fn counted(registry: &Registry) -> HashMap<String, u64> {
     let families = registry.gather();
     let family = families.iter().find(|family| family.name() == COUNTER);
-    let metrics = family.map(|family| family.get_metric()).unwrap_or_default();
+    let metrics = family.map(prometheus::proto::MetricFamily::get_metric).unwrap_or_default();
     metrics
         .iter()
         .filter_map(|metric| {

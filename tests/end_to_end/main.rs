@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails, and says why"
 )]
 
+mod alert_rules;
 mod alerts;
 mod bad_input;
 mod commands;

@@ -40,8 +40,7 @@ impl WindowRow {
     fn into_group(self, measure: &Measure) -> GroupValue {
         let value = match measure {
             Measure::Latency { .. } => Quantity::Milliseconds(self.measured),
-            Measure::Efficiency { .. } => Quantity::Percent(self.measured),
-            Measure::ErrorRate { .. } => Quantity::Percent(self.measured),
+            Measure::Efficiency { .. } | Measure::ErrorRate { .. } => Quantity::Percent(self.measured),
             _ => Quantity::Requests(self.exceeding),
         };
         GroupValue {

@@ -71,13 +71,13 @@ pub(super) async fn groups(
     let starts: HashMap<i64, i64> = windows.iter().map(|window| (window.days_before, window.start_seconds)).collect();
     let judged = spend.iter().filter(|row| row.days_before == 0).filter_map(|row| {
         let began = first.get(&row.grp).copied().unwrap_or(i64::MAX);
-        let spent = past.get(row.grp.as_str());
+        let by_day = past.get(row.grp.as_str());
         let points = |days: &[i64]| -> Vec<i128> {
             let existed = |days: &&i64| starts.get(days).is_some_and(|start| began <= *start);
-            let spent = |days: &i64| spent.and_then(|spent| spent.get(days)).copied().unwrap_or(0);
-            days.iter().filter(existed).map(spent).collect()
+            let usd = |days: &i64| by_day.and_then(|by_day| by_day.get(days)).copied().unwrap_or(0);
+            days.iter().filter(existed).map(usd).collect()
         };
-        let usual = Usual::of(points(&WEEKS), "weeks").or_else(|| Usual::of(points(&DAYS), "days"))?;
+        let usual = Usual::of(&points(&WEEKS), "weeks").or_else(|| Usual::of(&points(&DAYS), "days"))?;
         Some(GroupValue {
             group: row.grp.clone(),
             value: Quantity::Usd(UsdAmount::from_pico_usd(row.usd)),
@@ -104,12 +104,12 @@ struct Usual {
 }
 
 impl Usual {
-    fn of(points: Vec<i128>, unit: &'static str) -> Option<Self> {
+    fn of(points: &[i128], unit: &'static str) -> Option<Self> {
         if points.len() < MIN_POINTS {
             return None;
         }
         let count = points.len();
-        let middle = median(points.clone());
+        let middle = median(points.to_vec());
         let spread = median(points.iter().map(|point| (point - middle).abs()).collect());
         Some(Self { median: middle, spread, points: count, unit })
     }
@@ -138,7 +138,7 @@ fn median(mut values: Vec<i128>) -> i128 {
     values.sort_unstable();
     let half = values.len() / 2;
     match (values.get(half.wrapping_sub(1)), values.get(half)) {
-        (Some(low), Some(high)) if values.len() % 2 == 0 => i128::midpoint(*low, *high),
+        (Some(low), Some(high)) if values.len().is_multiple_of(2) => i128::midpoint(*low, *high),
         (_, Some(middle)) => *middle,
         _ => 0,
     }
@@ -251,11 +251,11 @@ mod tests {
             // Next to nothing is never a spike.
             (vec![0, 0, 0], USD),
         ] {
-            let usual = Usual::of(points.clone(), "weeks").expect("enough points");
+            let usual = Usual::of(&points, "weeks").expect("enough points");
             assert_eq!(usual.limit(&spike("UTC")).pico_usd(), limit, "{points:?}");
         }
-        assert_eq!(Usual::of(vec![USD, USD], "weeks"), None, "two points are no history");
-        let usual = Usual::of(vec![USD, 2 * USD, 4 * USD], "days").expect("enough points");
+        assert_eq!(Usual::of(&[USD, USD], "weeks"), None, "two points are no history");
+        let usual = Usual::of(&[USD, 2 * USD, 4 * USD], "days").expect("enough points");
         assert_eq!(
             usual.to_string(),
             "Usual: $2.00 ± $1.00, median of the same time in the last 3 days; history is too short for weeks"

@@ -87,8 +87,8 @@ pub(super) const KINDS: [Kind; 12] = [
         keys: &["match", "keep_firing_for", "scope", "share_percent", "window"],
         filters: ANY,
         hold: Duration::ZERO,
-        // One error among three calls is 33 %, and nothing.
-        min_requests: 20,
+        // One error among three calls is 33 %, and nothing; five among fifty hardly come by chance where one in a hundred fails.
+        min_requests: 50,
         read: error_rate,
     },
     Kind {
@@ -242,7 +242,7 @@ fn policy(keys: &mut Keys) -> Result<(Scope, Condition), AlertError> {
 }
 
 fn error_rate(keys: &mut Keys) -> Result<(Scope, Condition), AlertError> {
-    let share_percent = share(keys, 5.0)?;
+    let share_percent = share(keys, 10.0)?;
     let scope = scope(keys, Scope::Model)?;
     over_window(keys, scope, Measure::ErrorRate { share_percent }, (5 * MINUTE, "5m"))
 }

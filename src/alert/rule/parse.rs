@@ -45,14 +45,12 @@ impl Rule {
                 "kind `policy` is not written here: give a policy under [[contents.policies]] action = \"alert\"",
             ));
         }
-        match KINDS.iter().find(|known| known.name == kind) {
-            Some(kind) => Self::read(keys, name, kind),
-            None => {
-                let known = KINDS.map(|kind| kind.name);
-                let near = suggestion(&kind, &known);
-                Err(keys.error(format!("unknown kind `{kind}`{near}; kinds are {}", known.join(", "))))
-            }
+        if let Some(kind) = KINDS.iter().find(|known| known.name == kind) {
+            return Self::read(keys, name, kind);
         }
+        let known = KINDS.map(|kind| kind.name);
+        let near = suggestion(&kind, &known);
+        Err(keys.error(format!("unknown kind `{kind}`{near}; kinds are {}", known.join(", "))))
     }
 
     /// The rule that a policy with `action = "alert"` is: how many requests it matched within a window.

@@ -4,6 +4,7 @@
 //! alerter starts afresh and knows only what is in ClickHouse, as after a crash. The years are far away, so that no TTL
 //! meets them.
 
+mod backtest;
 mod read;
 mod world;
 

@@ -102,6 +102,19 @@ impl World {
         self.database.close().await;
     }
 
+    pub(super) fn client(&self) -> &clickhouse::Client {
+        self.database.client()
+    }
+
+    pub(super) async fn execute(&self, statement: &str) {
+        self.database.client().query(statement).execute().await.expect("executed");
+    }
+
+    /// Until nothing is left to do.
+    pub(super) async fn roll_up(&mut self) {
+        while self.rollups.pass().await.expect("a rollup pass") > 0 {}
+    }
+
     /// What went otherwise than the scenario says.
     pub(super) async fn play(&mut self, scenario: &Scenario) -> Result<(), String> {
         for table in TABLES {
