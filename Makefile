@@ -2,13 +2,13 @@
 # make demo   the same, with a lively simulated stream
 # make test   every test; ends with a count
 # make test-kafka  the same over a real Kafka broker, and processes over it that are killed
-# make chaos  the killing and the outages, ten times and longer
+# make chaos  200 kills over a million events, embedded and over Kafka; longer outages
 # make lint   format, clippy, what deploys it
 # make bench  measure the pipeline
 # make help   all targets
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-kafka chaos lint check-deploy bench build needs kafka-needs engine clean
+.PHONY: help run demo test test-tools test-kafka chaos chaos-embedded chaos-kafka chaos-program lint check-deploy bench build needs kafka-needs engine clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -19,16 +19,29 @@ run: build engine ## Build, fetch the engine, start everything embedded, keep ru
 demo: build engine ## The same, and send it a lively, signed, simulated stream
 	@scripts/demo
 
-test: needs engine ## Run every test
-	@scripts/test
+test: needs engine test-tools ## Run every test
+	@scripts/test --features crash-points
 
-test-kafka: kafka-needs engine ## The same over a real Apache Kafka, and processes over it that are killed
+test-kafka: kafka-needs engine test-tools ## The same over a real Apache Kafka, and processes over it that are killed
 	@tests/kafka/broker.sh with 19092 scripts/test --features test-kafka --lib --test end_to_end --test kafka
 
-chaos: kafka-needs engine ## Kill each part ten times under load, and longer outages; says what it does
+chaos: chaos-embedded chaos-kafka ## 200 kills over a million events, embedded and over Kafka, then longer outages
+
+chaos-embedded: engine chaos-program ## The first half of chaos
+	@$(CHAOS) HELIOMETER_CHAOS_RATE=$${HELIOMETER_CHAOS_RATE:-1000} \
+		scripts/test --features crash-points --test end_to_end -- --nocapture chaos::
+
+chaos-kafka: kafka-needs engine chaos-program ## The second half of chaos
 	@tests/kafka/broker.sh fetch
-	@HELIOMETER_CHAOS_RUNS=$${HELIOMETER_CHAOS_RUNS:-10} HELIOMETER_CHAOS_LONG=1 \
-		scripts/test --features test-kafka --test kafka -- --nocapture --test-threads 1
+	@$(CHAOS) HELIOMETER_CHAOS_RATE=$${HELIOMETER_CHAOS_RATE:-800} HELIOMETER_CHAOS_LONG=1 \
+		scripts/test --features test-kafka --test kafka -- --nocapture --test-threads 1 chaos:: outages:: distributed::
+
+# As `make run` builds it, but with the places where it may be told to kill itself.
+chaos-program: needs
+	@cargo build --release --quiet --bin heliometer --features crash-points
+
+CHAOS = HELIOMETER_TEST_PROGRAM=$(CURDIR)/target/release/heliometer \
+	HELIOMETER_CHAOS_KILLS=$${HELIOMETER_CHAOS_KILLS:-200} HELIOMETER_CHAOS_EVENTS=$${HELIOMETER_CHAOS_EVENTS:-1000000}
 
 lint: needs check-deploy ## Check format, lints, and what deploys it
 	cargo fmt --check
@@ -48,6 +61,9 @@ needs:
 
 kafka-needs: needs
 	@scripts/install-build-needs kafka
+
+test-tools: needs
+	@scripts/fetch-test-tools
 
 engine: needs ## Fetch the embedded ClickHouse engine, if it is not there yet
 	@scripts/fetch-engine

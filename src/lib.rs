@@ -8,6 +8,7 @@ pub mod alert;
 pub mod command;
 pub mod consumer;
 pub mod contents;
+mod crash_point;
 pub mod dead_letters;
 pub mod domain;
 pub mod event_log;

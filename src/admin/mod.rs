@@ -1,7 +1,9 @@
-//! The admin listener: metrics, health, the live page, and dead letters. Loopback by default; reading needs no login.
+//! The admin listener: metrics, health, the live page, dead letters, and notifications to send again. Loopback by default; reading needs no login.
 
 mod access;
+mod control;
 mod dead_letters;
+mod notifications;
 mod page;
 
 use std::{
@@ -25,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use access::AdminEndpoint;
 
-use crate::{dead_letters::DeadLetters, settings::Settings, store::Reader, telemetry::Health};
+use crate::{alert::Resender, dead_letters::DeadLetters, settings::Settings, store::Reader, telemetry::Health};
 
 /// Slow clients must not hold up the shutdown.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -62,7 +64,7 @@ struct Admin {
     /// Set once ClickHouse is up; until then the page says so.
     page: OnceLock<page::Source>,
     /// Likewise.
-    control: OnceLock<dead_letters::Control>,
+    control: OnceLock<control::Control>,
 }
 
 impl RunningAdmin {
@@ -71,13 +73,18 @@ impl RunningAdmin {
         drop(self.state.page.set(page::Source::new(reader)));
     }
 
-    /// Lets whoever can read the data directory replay and drop dead letters.
+    /// Lets whoever can read the data directory replay and drop dead letters, and send notifications again.
     ///
     /// # Errors
     /// [`AdminError::Access`] when the token cannot be written there.
-    pub fn control(&self, settings: &Settings, dead_letters: DeadLetters) -> Result<(), AdminError> {
+    pub fn control(
+        &self,
+        settings: &Settings,
+        dead_letters: DeadLetters,
+        resender: Resender,
+    ) -> Result<(), AdminError> {
         let access = access::Access::publish(&settings.data_dir, self.local_addr).map_err(AdminError::Access)?;
-        let control = dead_letters::Control { access, dead_letters: Arc::new(dead_letters) };
+        let control = control::Control { access, dead_letters: Arc::new(dead_letters), resender: Arc::new(resender) };
         drop(self.state.control.set(control));
         Ok(())
     }
@@ -116,7 +123,8 @@ pub async fn start(
         .route("/readyz", get(readyz))
         .route("/dead-letters/replay", post(dead_letters::replay))
         .route("/dead-letters/drop", post(dead_letters::drop_letters))
-        .layer(DefaultBodyLimit::max(dead_letters::MAX_REQUEST_BYTES))
+        .route("/notifications/resend", post(notifications::resend))
+        .layer(DefaultBodyLimit::max(control::MAX_REQUEST_BYTES))
         .layer(middleware::from_fn(secure))
         .with_state(state.clone());
     let server = tokio::spawn(async move {

@@ -14,32 +14,30 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AlertError, contributors,
+    AlertError,
+    addressees::Addressees,
     delivery::{Delivery, DeliveryPolicy},
-    forecast,
-    journal::{Details, Journal, TransitionRow},
+    details,
+    journal::{Journal, TransitionRow},
     limits,
     metrics::AlertMetrics,
-    observe::{self, Backlog, Engine},
-    period::Span,
+    observe::{self, Engine},
     progress::{Looked, RuleProgress},
     reload::RuleFiles,
-    rule::{Condition, Rule, check_rules},
+    rule::{Rule, check_rules},
     silences::list_silences,
     state::States,
     suppress::Suppressions,
     transition::{Phase, Transition},
 };
 use crate::{
-    domain::{Clock, UtcMillis},
-    notify::{Notifier, Slack},
+    domain::Clock,
+    notify::{Notifier, receivers},
     settings::{AlertSettings, NotifierSettings},
     store::{Reader, Term},
     telemetry::Health,
 };
 
-/// Messages of one pass that get their top contributors; further ones go without.
-const MAX_DETAILED: usize = 20;
 /// The part that reports in `/readyz` whether the rules on disk are those that hold.
 const RULES_PART: &str = "alert rules";
 
@@ -55,6 +53,7 @@ pub struct Alerter {
     suppressions: Suppressions,
     settings: AlertSettings,
     notifiers: Vec<Arc<dyn Notifier>>,
+    addressees: Addressees,
     policy: DeliveryPolicy,
     clock: Arc<dyn Clock>,
     metrics: AlertMetrics,
@@ -62,14 +61,15 @@ pub struct Alerter {
     loaded: bool,
     /// Decided, and not yet known to be recorded. Recorded as they are before anything else is decided.
     unrecorded: Vec<(Transition, TransitionRow)>,
-    wake: Arc<Notify>,
+    /// One for each notifier: they are told that there is something to send.
+    wakes: Vec<Arc<Notify>>,
 }
 
 impl Alerter {
     /// Prepares evaluation of `settings.rules` on `client`, whose default database holds the views. Reaches nothing yet.
     ///
     /// # Errors
-    /// [`AlertError`] when rules contradict each other or the Slack URL is not one.
+    /// [`AlertError`] when rules contradict each other or a receiver cannot be set up.
     pub fn new(
         client: &Client,
         settings: &AlertSettings,
@@ -78,17 +78,11 @@ impl Alerter {
         metrics: AlertMetrics,
     ) -> Result<Self, AlertError> {
         check_rules(&settings.rules)?;
-        let mut targets: Vec<Arc<dyn Notifier>> = Vec::new();
-        match &notifiers.slack_webhook_url {
-            Some(url) => targets.push(Arc::new(Slack::new(url, Duration::from_millis(notifiers.timeout_ms))?)),
-            None if settings.rules.is_empty() => {}
-            None => {
-                tracing::warn!(
-                    "alerts are recorded but sent nowhere: set SLACK_WEBHOOK_URL, or read the view `alerts`"
-                );
-            }
-        }
-        let rules = settings.rules.iter().cloned().map(RuleProgress::new).collect();
+        let targets = receivers(notifiers)?;
+        let addressees = Addressees::new(notifiers);
+        let rules = settings.rules.iter().cloned();
+        let rules = rules.map(|rule| RuleProgress::new(addressees.address(rule, &targets))).collect();
+        let wakes = targets.iter().map(|_| Arc::new(Notify::new())).collect();
         Ok(Self {
             client: client.clone(),
             reader: None,
@@ -99,8 +93,11 @@ impl Alerter {
             rules,
             settings: settings.clone(),
             notifiers: targets,
+            addressees,
             policy: DeliveryPolicy {
                 retry_for: Duration::from_secs(notifiers.retry_for_hours.saturating_mul(3600)),
+                digest_above: notifiers.digest_above_messages,
+                digest_after: Duration::from_secs(notifiers.digest_after_seconds),
                 seed: rand::random(),
                 ..DeliveryPolicy::default()
             },
@@ -109,7 +106,7 @@ impl Alerter {
             states: States::default(),
             loaded: false,
             unrecorded: Vec::new(),
-            wake: Arc::new(Notify::new()),
+            wakes,
         })
     }
 
@@ -123,8 +120,7 @@ impl Alerter {
     /// Asks the queries of rules with the rights of `reader`. Without it they are errors.
     #[must_use]
     pub fn reading_as(mut self, reader: &Reader) -> Self {
-        let client = Client::default().with_url(&reader.url).with_database(&reader.database);
-        self.reader = Some(client.with_user(&reader.user).with_password(reader.password.expose()));
+        self.reader = Some(reader.client());
         self
     }
 
@@ -146,7 +142,7 @@ impl Alerter {
     /// `alerts.evaluate_every_ms`. ClickHouse being away is logged and tried again, never fatal.
     pub async fn run(mut self, shutdown: CancellationToken, mut rolled_up: watch::Receiver<u64>) {
         let mut deliveries = JoinSet::new();
-        for notifier in &self.notifiers {
+        for (notifier, wake) in self.notifiers.iter().zip(&self.wakes) {
             let delivery = Delivery {
                 outbox: Arc::new(self.journal.clone()),
                 notifier: Arc::clone(notifier),
@@ -154,7 +150,7 @@ impl Alerter {
                 clock: Arc::clone(&self.clock),
                 metrics: self.metrics.clone(),
                 dashboard_url: self.settings.dashboard_url.clone(),
-                wake: Arc::clone(&self.wake),
+                wake: Arc::clone(wake),
             };
             deliveries.spawn(delivery.run(shutdown.clone()));
         }
@@ -230,7 +226,16 @@ impl Alerter {
             }
         }
         if !transitions.is_empty() {
-            self.unrecorded = self.describe(transitions, now).await;
+            let rules: HashMap<&str, &Rule> =
+                self.rules.iter().map(|progress| (progress.rule().name.as_str(), progress.rule())).collect();
+            match details::describe(&self.journal, &rules, transitions, now).await {
+                Ok(described) => self.unrecorded = described,
+                Err(error) => {
+                    // They are decided again.
+                    self.rules.iter_mut().for_each(|rule| rule.dirty = true);
+                    return Err(error);
+                }
+            }
             self.record().await?;
         }
         self.metrics.states(&self.states);
@@ -251,9 +256,12 @@ impl Alerter {
                     .cloned()
                     .collect();
                 let rules: Vec<Rule> = settings.rules.iter().cloned().chain(policies).collect();
-                if let Err(error) = check_rules(&rules) {
-                    return self.reject(&error.to_string());
+                let checked = check_rules(&rules).map_err(|error| error.to_string());
+                if let Err(error) = checked.and_then(|()| self.addressees.check(&rules)) {
+                    return self.reject(&error);
                 }
+                let address = |rule| self.addressees.address(rule, &self.notifiers);
+                let rules: Vec<Rule> = rules.into_iter().map(address).collect();
                 for progress in &self.rules {
                     if !rules.iter().any(|rule| rule.name == progress.rule().name) {
                         self.metrics.forget_rule(&progress.rule().name);
@@ -312,59 +320,7 @@ impl Alerter {
             tracing::info!(rule, group, state, reason = transition.reason.word(), notify = transition.notify, "alert");
             self.states.apply(&transition);
         }
-        self.wake.notify_one();
+        self.wakes.iter().for_each(|wake| wake.notify_one());
         Ok(())
     }
-
-    /// How fast money goes, and where to, for rules that limit it.
-    async fn forecast(&self, rule: &Rule, transition: &Transition, now: UtcMillis) -> Result<Vec<String>, AlertError> {
-        let (Condition::Total(total), Some(start), Some(end)) =
-            (&rule.condition, transition.key.period_start, transition.state.period_end)
-        else {
-            return Ok(Vec::new());
-        };
-        let group = transition.key.group.as_str();
-        let (Some(limit), true) = (total.limit_of(group).pico_usd(), now < end) else { return Ok(Vec::new()) };
-        let span = Span { start, end, label: String::new() };
-        let (spent, courses) = observe::courses(&self.client, rule, total, (&span, group), now).await?;
-        Ok(forecast::notes(spent, limit, &courses, &span, now))
-    }
-
-    /// Adds what a message says beside the numbers. A failing query leaves it out: the alert matters more.
-    async fn describe(&self, transitions: Vec<Transition>, now: UtcMillis) -> Vec<(Transition, TransitionRow)> {
-        let rules: HashMap<&str, &Rule> =
-            self.rules.iter().map(|progress| (progress.rule().name.as_str(), progress.rule())).collect();
-        let mut detailed = 0;
-        let mut backlog = None;
-        let mut newest = None;
-        let mut rows = Vec::with_capacity(transitions.len());
-        for transition in transitions {
-            let rule = rules.get(transition.key.rule.as_str()).copied();
-            let mut details = Details::default();
-            if let Some(rule) = rule.filter(|_| transition.notify) {
-                if detailed == 0 {
-                    newest = or_none(contributors::newest_event(&self.client, now).await).flatten();
-                    backlog = or_none(observe::lag(&self.client, now).await).flatten();
-                }
-                details.newest_event = newest;
-                details.notes.extend(Some(transition.note.clone()).filter(|note| !note.is_empty()));
-                details.notes.extend(backlog.as_ref().map(Backlog::note));
-                if detailed < MAX_DETAILED {
-                    let top = contributors::top(&self.client, rule, &transition, now).await;
-                    let (contributors, against) = or_none(top).unwrap_or_default();
-                    details.contributors = contributors;
-                    details.notes.extend(against);
-                    details.notes.extend(or_none(self.forecast(rule, &transition, now).await).unwrap_or_default());
-                }
-                detailed += 1;
-            }
-            let row = TransitionRow::new(&transition, rule, &details);
-            rows.push((transition, row));
-        }
-        rows
-    }
-}
-
-fn or_none<T>(result: Result<T, AlertError>) -> Option<T> {
-    result.inspect_err(|error| tracing::warn!(%error, "an alert goes without some details")).ok()
 }

@@ -5,9 +5,10 @@ use std::{collections::HashSet, time::Duration};
 
 use super::{
     AlertError,
+    decide_forecasts::decide_forecasts,
     observe::{Engine, forecasts, observe, window_span},
     rule::{Condition, Measure, Rule},
-    state::{PERIOD_GRACE, States, decide_forecasts, decide_under},
+    state::{PERIOD_GRACE, States, decide_under},
     suppress::Suppressions,
     transition::{Phase, Reason, Transition},
 };

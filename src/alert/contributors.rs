@@ -8,9 +8,12 @@ use serde::Deserialize;
 use super::{
     AlertError,
     error::bounded,
-    observe::{Bind, Sql, View, group_expression, push_filter, push_judged, push_window, window_span},
+    observe::{
+        ANY_LENGTH, Bind, SUMS, Sql, View, group_expression, push_filter, push_judged, push_rows, push_window,
+        window_span,
+    },
     period::Span,
-    rule::{Condition, Measure, Period, Rule, Scope, Total, Window},
+    rule::{Condition, Measure, Rule, Scope, Total, Window},
     transition::Transition,
 };
 use crate::{
@@ -168,17 +171,13 @@ async fn before(
     now: UtcMillis,
 ) -> Result<Option<Before>, AlertError> {
     let period = total.period.span_at(&total.timezone, UtcMillis(span.start.0 - 1))?;
-    // Whole hours where the view knows no finer ones.
-    let by_user = rule.scope == Scope::User || by == Scope::User || rule.filter.uses(Scope::User);
-    let step = if by_user { 3_600_000 } else { 60_000 };
-    let elapsed = (now.0 - span.start.0 + step - 1) / step * step;
+    let elapsed = (now.0 - span.start.0 + 59_999) / 60_000 * 60_000;
     let end = UtcMillis((period.start.0 + elapsed).min(period.end.0));
     let part = Span { start: period.start, end, label: String::new() };
     let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
     let mut sql = Sql::default();
-    // A part of a month is no month, whatever it is a part of.
-    push_totals(&mut sql, rule, Period::Day, (group, by), &part);
-    sql.push(&format!(" AND has(?, {}) GROUP BY name", group_expression(by))).bind(Bind::Texts(names));
+    push_totals(&mut sql, rule, (group, by), &part);
+    sql.push(" WHERE has(?, name) GROUP BY name").bind(Bind::Texts(names));
     let rows: Vec<TotalRow> = bounded("find what changed", sql.query(client).fetch_all()).await?;
     let values: HashMap<String, Quantity> =
         rows.into_iter().map(|row| (row.name.clone(), value_of(total, &row))).collect();
@@ -208,15 +207,15 @@ fn push_group(sql: &mut Sql, scope: Scope, group: &str) {
 }
 
 /// Sums by name within `span`; without its `GROUP BY`.
-fn push_totals(sql: &mut Sql, rule: &Rule, period: Period, (group, by): (&str, Scope), span: &Span) {
+fn push_totals(sql: &mut Sql, rule: &Rule, (group, by): (&str, Scope), span: &Span) {
     // The breakdown needs the columns of both scopes.
     let mut filter = rule.filter.clone();
     filter.0.push((by, Vec::new()));
-    let view = View::for_total(rule.scope, &filter, period, span);
-    sql.push(&format!("SELECT {} AS name, {} FROM {}", group_expression(by), view.sums(), view.name()));
-    view.during(sql, span);
-    push_group(sql, rule.scope, group);
-    push_filter(sql, &rule.filter);
+    sql.push(&format!("SELECT name, {SUMS} FROM "));
+    push_rows(sql, &View::cover(rule.scope, &filter, span, ANY_LENGTH), &group_expression(by), |sql| {
+        push_group(sql, rule.scope, group);
+        push_filter(sql, &rule.filter);
+    });
 }
 
 fn total_sql(rule: &Rule, total: &Total, subject: (&str, Scope), span: &Span) -> Sql {
@@ -226,7 +225,7 @@ fn total_sql(rule: &Rule, total: &Total, subject: (&str, Scope), span: &Span) ->
         _ => "tokens",
     };
     let mut sql = Sql::default();
-    push_totals(&mut sql, rule, total.period, subject, span);
+    push_totals(&mut sql, rule, subject, span);
     sql.push(&format!(" GROUP BY name ORDER BY {value} DESC, name LIMIT ?")).bind(Bind::Int(TOP));
     sql
 }

@@ -1,28 +1,29 @@
 //! From the outbox to a notifier. One task per notifier; the queue is the table, so a wake-up carries nothing.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     AlertError,
-    journal::{DeliveryRow, DeliveryState, TransitionRow},
     metrics::AlertMetrics,
+    outbox::{DeliveryRow, DeliveryState, Outbox, Outcome, Waiting},
 };
 use crate::{
     domain::{Clock, UtcMillis},
-    notify::{Notifier, NotifyError},
+    notify::{Digest, Event, Message, Notification, Notifier, NotifyError, Outgoing},
 };
 
 /// A message that failed this often lets others pass: it may be the message, not the receiver.
 const ATTEMPTS_BEFORE_YIELDING: u32 = 5;
+/// Alerts that fire without a step for longer than this are not said again: a month's budget, and some.
+const LONGEST_ALERT: Duration = Duration::from_secs(40 * 24 * 3600);
 
 /// How patiently messages are delivered.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,10 @@ pub struct DeliveryPolicy {
     pub max_backoff: Duration,
     /// A message that is older is given up.
     pub retry_for: Duration,
+    /// When more messages than this wait …
+    pub digest_above: usize,
+    /// … for longer than this, people get one digest.
+    pub digest_after: Duration,
     /// The outbox is looked at this often without a wake-up.
     pub poll_every: Duration,
     /// Seeds the jitter.
@@ -48,6 +53,8 @@ impl Default for DeliveryPolicy {
             first_backoff: Duration::from_secs(1),
             max_backoff: Duration::from_secs(300),
             retry_for: Duration::from_secs(24 * 3600),
+            digest_above: 5,
+            digest_after: Duration::from_secs(180),
             poll_every: Duration::from_secs(30),
             seed: 0,
         }
@@ -62,22 +69,6 @@ impl DeliveryPolicy {
         let most = doubled.min(self.max_backoff);
         most.mul_f64(rng.random_range(0.0..=1.0))
     }
-}
-
-/// Where messages wait, and where their outcomes are kept.
-#[async_trait]
-pub(super) trait Outbox: Send + Sync + 'static {
-    /// Attempts made so far at deliveries that are not final, by transition id.
-    async fn attempts(&self, notifier: &str) -> Result<Vec<(String, u32)>, AlertError>;
-
-    /// The oldest messages for `notifier` that were decided since `oldest` and have no final delivery.
-    async fn waiting(&self, notifier: &str, oldest: UtcMillis) -> Result<Vec<TransitionRow>, AlertError>;
-
-    /// Whether this process is still the one that sends.
-    async fn may_send(&self) -> Result<(), AlertError>;
-
-    /// Records attempts and outcomes. Resolves when they are durable.
-    async fn record_deliveries(&self, rows: &[DeliveryRow]) -> Result<(), AlertError>;
 }
 
 /// Delivers to one notifier.
@@ -102,12 +93,14 @@ enum Round {
 /// What is remembered between rounds.
 struct Progress {
     rng: StdRng,
-    /// Attempts at messages that are not delivered, by transition id.
-    attempts: Option<HashMap<String, u32>>,
     /// Outcomes that ClickHouse has not taken yet. Nothing is sent while there are any: it could be sent twice.
     unrecorded: Vec<DeliveryRow>,
     failures_in_a_row: u32,
     last_sent: Option<Instant>,
+    /// When firing alerts are said again, for notifiers that want it.
+    say_again_at: Option<Instant>,
+    /// A digest was refused for good: until the outbox is empty, every message is judged by itself.
+    digest_refused: bool,
 }
 
 impl Delivery {
@@ -115,10 +108,11 @@ impl Delivery {
     pub(super) async fn run(self, shutdown: CancellationToken) {
         let mut progress = Progress {
             rng: StdRng::seed_from_u64(self.policy.seed),
-            attempts: None,
             unrecorded: Vec::new(),
             failures_in_a_row: 0,
             last_sent: None,
+            say_again_at: self.notifier.traits().resend_every.map(|_| Instant::now()),
+            digest_refused: false,
         };
         loop {
             let round = match self.round(&mut progress, &shutdown).await {
@@ -129,9 +123,16 @@ impl Delivery {
                     Round::Wait(self.policy.backoff(progress.failures_in_a_row, &mut progress.rng))
                 }
             };
+            let wait = match round {
+                Round::Wait(wait) => wait,
+                Round::Done => progress
+                    .say_again_at
+                    .map_or(self.policy.poll_every, |at| at.saturating_duration_since(Instant::now()))
+                    .min(self.policy.poll_every),
+            };
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(match round { Round::Wait(wait) => wait, Round::Done => self.policy.poll_every }) => {}
+                () = tokio::time::sleep(wait) => {}
                 () = self.wake.notified(), if matches!(round, Round::Done) => {}
             }
         }
@@ -139,26 +140,29 @@ impl Delivery {
 
     async fn round(&self, progress: &mut Progress, shutdown: &CancellationToken) -> Result<Round, AlertError> {
         self.record(progress).await?;
+        self.say_again(progress).await?;
         let name = self.notifier.name();
-        if progress.attempts.is_none() {
-            progress.attempts = Some(self.outbox.attempts(name).await?.into_iter().collect());
-        }
         // Twice the time: what is too old to be sent is still seen, and recorded as given up.
-        let oldest = self.clock.now().minus(self.policy.retry_for.saturating_mul(2));
-        let mut messages = self.outbox.waiting(name, oldest).await?;
-        if messages.is_empty() {
+        let now = self.clock.now();
+        let oldest = now.minus(self.policy.retry_for.saturating_mul(2));
+        let mut waiting = self.outbox.waiting(name, self.notifier.traits().needs_every_end, oldest).await?;
+        let longest = waiting.iter().map(|waiting| now.since(waiting.since())).max().unwrap_or_default();
+        self.metrics.waiting(self.notifier.as_ref(), waiting.len(), longest);
+        if waiting.is_empty() {
             progress.failures_in_a_row = 0;
+            progress.digest_refused = false;
             return Ok(Round::Done);
         }
-        let attempts = progress.attempts.get_or_insert_default();
-        let made = |message: &TransitionRow| attempts.get(&message.transition_id).copied().unwrap_or(0);
+        if self.is_for_a_digest(progress, &waiting, now) {
+            return self.deliver_digest(progress, waiting).await;
+        }
         // Oldest first, and a stable sort keeps it so.
-        messages.sort_by_key(|message| made(message) >= ATTEMPTS_BEFORE_YIELDING);
-        for message in messages {
+        waiting.sort_by_key(|waiting| waiting.known.attempts >= ATTEMPTS_BEFORE_YIELDING);
+        for message in waiting {
             if shutdown.is_cancelled() {
                 break;
             }
-            if let Some(wait) = self.attempt(progress, &message).await? {
+            if let Some(wait) = self.deliver(progress, &message).await? {
                 return Ok(Round::Wait(wait));
             }
         }
@@ -166,67 +170,169 @@ impl Delivery {
         Ok(Round::Wait(Duration::ZERO))
     }
 
-    /// One attempt at one message; the time to wait when it must be tried again.
-    async fn attempt(&self, progress: &mut Progress, message: &TransitionRow) -> Result<Option<Duration>, AlertError> {
-        let name = self.notifier.name();
-        let id = &message.transition_id;
-        let made = progress.attempts.as_ref().and_then(|attempts| attempts.get(id)).copied().unwrap_or(0);
-        let age = self.clock.now().since(message.at);
-        let (outcome, attempts) = match message.to_notification(&self.dashboard_url) {
-            _ if age > self.policy.retry_for => {
-                let text = format!("given up: not delivered within {} s", self.policy.retry_for.as_secs());
-                (Err(NotifyError::Final(text)), made)
-            }
-            None => (Err(NotifyError::Final("written by a newer version, cannot be read".to_owned())), made),
-            Some(notification) => {
-                if let Some(last) = progress.last_sent {
-                    tokio::time::sleep(self.policy.min_interval.saturating_sub(last.elapsed())).await;
-                }
-                self.outbox.may_send().await?;
-                progress.last_sent = Some(Instant::now());
-                (self.notifier.send(&notification).await, made + 1)
-            }
+    fn is_for_a_digest(&self, progress: &Progress, waiting: &[Waiting], now: UtcMillis) -> bool {
+        let is_late = |waiting: &&Waiting| {
+            let age = now.since(waiting.since());
+            age >= self.policy.digest_after && age <= self.policy.retry_for
         };
-        let (state, error, wait) = match outcome {
-            Ok(()) => {
-                tracing::info!(rule = message.rule, notifier = name, attempts, "alert notification sent");
-                self.metrics.notification(name, "sent");
-                (DeliveryState::Sent, String::new(), None)
+        self.notifier.traits().digests
+            && !progress.digest_refused
+            && waiting.iter().filter(is_late).count() > self.policy.digest_above
+    }
+
+    /// Says that alerts still fire, if it is time. That it fails is no reason to hold up anything else.
+    async fn say_again(&self, progress: &mut Progress) -> Result<(), AlertError> {
+        let Some(every) = self.notifier.traits().resend_every else { return Ok(()) };
+        if progress.say_again_at.is_some_and(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let rows = self.outbox.firing(self.notifier.name(), now.minus(LONGEST_ALERT)).await?;
+        let firing: Vec<Notification> =
+            rows.iter().filter_map(|row| row.to_notification(&self.dashboard_url)).collect();
+        progress.say_again_at = Some(Instant::now() + every);
+        if firing.is_empty() {
+            return Ok(());
+        }
+        self.outbox.may_send().await?;
+        if let Err(error) = self.notifier.send_again(&firing, now).await {
+            tracing::warn!(%error, notifier = self.notifier.name(), "firing alerts could not be said again");
+        }
+        Ok(())
+    }
+
+    /// One attempt at one message; the time to wait when it must be tried again.
+    async fn deliver(&self, progress: &mut Progress, waiting: &Waiting) -> Result<Option<Duration>, AlertError> {
+        if let Some(reason) = self.hopeless(waiting) {
+            self.settle(progress, &[waiting], (Err(NotifyError::Final(reason)), 0), "");
+            return self.record(progress).await.map(|()| None);
+        }
+        let Some(notification) = waiting.message.to_notification(&self.dashboard_url) else { return Ok(None) };
+        let thread = match notification.event {
+            Event::Firing => None,
+            _ if !self.notifier.traits().threads => None,
+            _ => self.outbox.thread(self.notifier.name(), &notification.fingerprint).await?,
+        };
+        let outcome = self.send(progress, Message::Alert(&notification), thread.as_deref()).await?;
+        if notification.event == Event::Resolved && progress.say_again_at.is_some() && outcome.is_ok() {
+            // Another alert with the same labels may fire on: a budget's new period. Then it must not be taken for over.
+            progress.say_again_at = Some(Instant::now());
+        }
+        let wait = self.settle(progress, &[waiting], (outcome, 1), "");
+        self.record(progress).await.map(|()| wait)
+    }
+
+    /// One attempt at all messages as one digest.
+    async fn deliver_digest(&self, progress: &mut Progress, waiting: Vec<Waiting>) -> Result<Round, AlertError> {
+        let (hopeless, waiting): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|waiting| self.hopeless(waiting).is_some());
+        for waiting in &hopeless {
+            let reason = self.hopeless(waiting).unwrap_or_default();
+            self.settle(progress, &[waiting], (Err(NotifyError::Final(reason)), 0), "");
+        }
+        self.record(progress).await?;
+        let told: Vec<Notification> =
+            waiting.iter().filter_map(|waiting| waiting.message.to_notification(&self.dashboard_url)).collect();
+        let fingerprints: BTreeSet<String> = told.iter().map(|told| told.fingerprint.clone()).collect();
+        let ended = self.outbox.ended(&fingerprints.into_iter().collect::<Vec<_>>()).await?;
+        let digest = Digest::new(&told, &ended, self.clock.now());
+        let outcome = self.send(progress, Message::Digest(&digest), None).await?;
+        if let Err(NotifyError::Final(reason) | NotifyError::Setup(reason)) = &outcome {
+            tracing::warn!(
+                reason,
+                notifier = self.notifier.name(),
+                "a digest was refused; its messages are sent one by one"
+            );
+            progress.digest_refused = true;
+            return Ok(Round::Wait(Duration::ZERO));
+        }
+        let all: Vec<&Waiting> = waiting.iter().collect();
+        let wait = self.settle(progress, &all, (outcome, 1), &digest.id);
+        self.record(progress).await?;
+        Ok(Round::Wait(wait.unwrap_or_default()))
+    }
+
+    /// Why an attempt makes no sense.
+    fn hopeless(&self, waiting: &Waiting) -> Option<String> {
+        if self.clock.now().since(waiting.since()) > self.policy.retry_for {
+            return Some(format!("given up: not delivered within {} s", self.policy.retry_for.as_secs()));
+        }
+        let is_readable = waiting.message.to_notification("").is_some();
+        (!is_readable).then(|| "written by a newer version, cannot be read".to_owned())
+    }
+
+    /// One request, not sooner after the last one than the receiver takes it.
+    async fn send(
+        &self,
+        progress: &mut Progress,
+        message: Message<'_>,
+        thread: Option<&str>,
+    ) -> Result<Result<Option<String>, NotifyError>, AlertError> {
+        if let Some(last) = progress.last_sent {
+            tokio::time::sleep(self.policy.min_interval.saturating_sub(last.elapsed())).await;
+        }
+        self.outbox.may_send().await?;
+        let started = Instant::now();
+        progress.last_sent = Some(started);
+        let outcome = self.notifier.send(Outgoing { message, thread, now: self.clock.now() }).await;
+        self.metrics.attempted(self.notifier.as_ref(), started.elapsed());
+        Ok(outcome)
+    }
+
+    /// Takes note of what an attempt (or none: `made` 0) at `messages` came to; the time to wait when it must be repeated.
+    fn settle(
+        &self,
+        progress: &mut Progress,
+        messages: &[&Waiting],
+        (outcome, made): (Result<Option<String>, NotifyError>, u32),
+        digest: &str,
+    ) -> Option<Duration> {
+        let notifier = self.notifier.name();
+        let (state, error, thread, wait) = match outcome {
+            Ok(thread) => {
+                progress.failures_in_a_row = 0;
+                tracing::info!(notifier, messages = messages.len(), "alert notification sent");
+                (DeliveryState::Sent, String::new(), thread.unwrap_or_default(), None)
             }
-            Err(NotifyError::Transient { message: text, retry_after }) => {
+            Err(NotifyError::Transient { message: error, retry_after }) => {
                 progress.failures_in_a_row += 1;
                 let backoff = self.policy.backoff(progress.failures_in_a_row, &mut progress.rng);
                 let wait = retry_after.map_or(backoff, |asked| asked + backoff.min(self.policy.first_backoff));
                 tracing::warn!(
-                    rule = message.rule,
-                    notifier = name,
-                    attempts,
-                    error = text,
+                    notifier,
+                    messages = messages.len(),
+                    error,
                     wait_ms = wait.as_millis(),
                     "alert notification not delivered; it is tried again"
                 );
-                self.metrics.notification(name, "retried");
-                (DeliveryState::Pending, text, Some(wait))
+                (DeliveryState::Pending, error, String::new(), Some(wait))
             }
             Err(error @ (NotifyError::Final(_) | NotifyError::Setup(_))) => {
+                progress.failures_in_a_row = 0;
                 tracing::error!(
-                    rule = message.rule, notifier = name, attempts, %error,
+                    notifier, messages = messages.len(), %error,
                     "alert notification given up; see the view `notifications`"
                 );
-                self.metrics.notification(name, "failed");
-                (DeliveryState::Failed, error.to_string(), None)
+                (DeliveryState::Failed, error.to_string(), String::new(), None)
             }
         };
-        let known = progress.attempts.get_or_insert_default();
-        if state == DeliveryState::Pending {
-            known.insert(id.clone(), attempts);
-        } else {
-            known.remove(id);
-            progress.failures_in_a_row = 0;
+        let result = match state {
+            DeliveryState::Sent => "sent",
+            DeliveryState::Pending => "retried",
+            DeliveryState::Failed => "failed",
+        };
+        for waiting in messages {
+            self.metrics.notification(self.notifier.as_ref(), result);
+            let outcome = Outcome {
+                state,
+                attempts: waiting.known.attempts + made,
+                error: error.clone(),
+                thread: thread.clone(),
+                digest: digest.to_owned(),
+            };
+            progress.unrecorded.push(waiting.row(notifier, outcome, self.clock.now()));
         }
-        progress.unrecorded.push(DeliveryRow::new(message, name, (state, attempts, error), self.clock.now()));
-        self.record(progress).await?;
-        Ok(wait)
+        wait
     }
 
     async fn record(&self, progress: &mut Progress) -> Result<(), AlertError> {

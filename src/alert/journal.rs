@@ -1,12 +1,12 @@
-//! Alerts in ClickHouse: the record of transitions, which is also the outbox, and the record of deliveries.
+//! Alerts in ClickHouse: the record of transitions, which is also the outbox.
 
-use async_trait::async_trait;
+use std::collections::HashMap;
+
 use clickhouse::{Client, Row};
 use serde::{Deserialize, Serialize};
 
 use super::{
     AlertError,
-    delivery::Outbox,
     error::bounded,
     rule::Rule,
     state::States,
@@ -20,8 +20,8 @@ use crate::{
 
 /// States taken up at start; far more than alerts that people could act on.
 const MAX_STATES: u64 = 1_000_000;
-/// Messages taken from the outbox at once.
-const OUTBOX_BATCH: u64 = 50;
+/// Fingerprints in one statement, which ClickHouse takes up to 256 KiB.
+const NAMES_IN_A_QUERY: usize = 1000;
 
 /// A row of `alert_transitions`.
 #[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ impl TransitionRow {
             reason: transition.reason.word().to_owned(),
             revision: state.revision,
             notify: transition.notify,
-            notifiers: rule.map(|rule| rule.notifiers.clone()).unwrap_or_default(),
+            notifiers: rule.and_then(|rule| rule.notifiers.clone()).unwrap_or_default(),
             measure: match rule {
                 Some(rule) if key.period_start.is_some() && key.threshold_percent.is_none() => {
                     format!("forecast {}", rule.measure_words())
@@ -112,6 +112,20 @@ impl TransitionRow {
             details: serde_json::to_string(details).unwrap_or_default(),
             suppressed_by: transition.suppressed_by.clone(),
             below_since: state.below_since,
+        }
+    }
+
+    /// The same, told as `last` was, an earlier step of the alert: to the same receivers, with the rule's words.
+    pub(super) fn in_words_of(self, last: &Self) -> Self {
+        let last = last.clone();
+        Self {
+            kind: last.kind,
+            severity: last.severity,
+            labels: last.labels,
+            scope: last.scope,
+            notifiers: last.notifiers,
+            measure: last.measure,
+            ..self
         }
     }
 
@@ -173,66 +187,10 @@ impl TransitionRow {
     }
 }
 
-/// A row of `alert_deliveries`.
-#[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
-pub(super) struct DeliveryRow {
-    pub(super) transition_id: String,
-    pub(super) notifier: String,
-    pub(super) fingerprint: String,
-    pub(super) rule: String,
-    pub(super) state: String,
-    pub(super) attempts: u32,
-    pub(super) error: String,
-    pub(super) at: UtcMillis,
-    pub(super) version: u64,
-}
-
-/// How a delivery stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DeliveryState {
-    Pending,
-    Sent,
-    Failed,
-}
-
-impl DeliveryState {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Sent => "sent",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl DeliveryRow {
-    pub(super) fn new(
-        message: &TransitionRow,
-        notifier: &str,
-        (state, attempts, error): (DeliveryState, u32, String),
-        at: UtcMillis,
-    ) -> Self {
-        let time = u64::try_from(at.0).unwrap_or(0);
-        // A final row wins over any other, whatever the clock did in between.
-        let version = if state == DeliveryState::Pending { time } else { time | 1 << 63 };
-        Self {
-            transition_id: message.transition_id.clone(),
-            notifier: notifier.to_owned(),
-            fingerprint: message.fingerprint.clone(),
-            rule: message.rule.clone(),
-            state: state.word().to_owned(),
-            attempts,
-            error,
-            at,
-            version,
-        }
-    }
-}
-
-/// Reads and writes both tables.
+/// Reads and writes the record of transitions; [`super::outbox`] has the other half.
 #[derive(Clone)]
 pub(super) struct Journal {
-    client: Client,
+    pub(super) client: Client,
     term: Option<Term>,
 }
 
@@ -247,7 +205,7 @@ impl Journal {
         self.term = Some(term);
     }
 
-    async fn ensure_current(&self) -> Result<(), AlertError> {
+    pub(super) async fn ensure_current(&self) -> Result<(), AlertError> {
         match &self.term {
             Some(term) => Ok(term.ensure_current().await?),
             None => Ok(()),
@@ -260,7 +218,7 @@ impl Journal {
         bounded("record alerts", self.insert("alert_transitions", rows)).await
     }
 
-    async fn insert<T>(&self, table: &str, rows: &[T]) -> Result<(), clickhouse::error::Error>
+    pub(super) async fn insert<T>(&self, table: &str, rows: &[T]) -> Result<(), clickhouse::error::Error>
     where
         T: clickhouse::RowOwned + clickhouse::RowWrite,
     {
@@ -269,6 +227,19 @@ impl Journal {
             insert.write(row).await?;
         }
         insert.end().await
+    }
+
+    /// The last step of each of these alerts.
+    pub(super) async fn last_steps(&self, fingerprints: &[&str]) -> Result<HashMap<String, TransitionRow>, AlertError> {
+        let mut steps = HashMap::with_capacity(fingerprints.len());
+        for batch in fingerprints.chunks(NAMES_IN_A_QUERY) {
+            let query = "SELECT ?fields FROM alert_transitions WHERE fingerprint IN ? \
+                 ORDER BY at DESC, revision DESC LIMIT 1 BY fingerprint";
+            let query = self.client.query(query).bind(batch);
+            let rows: Vec<TransitionRow> = bounded("read the last steps of alerts", query.fetch_all()).await?;
+            steps.extend(rows.into_iter().map(|row| (row.fingerprint.clone(), row)));
+        }
+        Ok(steps)
     }
 
     /// The states as they were recorded, at start.
@@ -292,33 +263,5 @@ impl Journal {
             }
         }
         Ok(states)
-    }
-}
-
-#[async_trait]
-impl Outbox for Journal {
-    async fn waiting(&self, notifier: &str, oldest: UtcMillis) -> Result<Vec<TransitionRow>, AlertError> {
-        let query = "SELECT ?fields FROM alert_transitions \
-             WHERE notify AND has(notifiers, ?) AND at >= fromUnixTimestamp64Milli(?, 'UTC') AND transition_id NOT IN (\
-                SELECT transition_id FROM alert_deliveries FINAL WHERE notifier = ? AND state IN ('sent', 'failed')) \
-             ORDER BY at, revision, transition_id LIMIT 1 BY transition_id LIMIT ?";
-        let query = self.client.query(query).bind(notifier).bind(oldest.0).bind(notifier).bind(OUTBOX_BATCH);
-        bounded("read the outbox", query.fetch_all()).await
-    }
-
-    async fn attempts(&self, notifier: &str) -> Result<Vec<(String, u32)>, AlertError> {
-        let query = "SELECT transition_id, attempts FROM alert_deliveries FINAL \
-             WHERE notifier = ? AND state = 'pending' ORDER BY at DESC LIMIT 10000";
-        let query = self.client.query(query).bind(notifier);
-        bounded("read deliveries", query.fetch_all()).await
-    }
-
-    async fn may_send(&self) -> Result<(), AlertError> {
-        self.ensure_current().await
-    }
-
-    // Also after the term: what was sent while it stood must not be sent again.
-    async fn record_deliveries(&self, rows: &[DeliveryRow]) -> Result<(), AlertError> {
-        bounded("record deliveries", self.insert("alert_deliveries", rows)).await
     }
 }

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::{
     AlertError,
+    decide_forecasts::decide_forecasts,
     limit_source::LimitReader,
     observe::{Backlog, Engine, MAX_GROUPS, forecasts, observe, window_span},
     period::Span,
     rule::{Condition, Measure, Rule},
-    state::{PERIOD_GRACE, States, decide_forecasts, decide_under},
+    state::{PERIOD_GRACE, States, decide_under},
     suppress::Suppressions,
     transition::Transition,
 };

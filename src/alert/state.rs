@@ -51,8 +51,12 @@ impl States {
         self.0.iter().filter(|(_, state)| state.phase == Phase::Firing).map(|(key, _)| key)
     }
 
+    pub(super) fn get(&self, key: &AlertKey) -> Option<&AlertState> {
+        self.0.get(key)
+    }
+
     /// The states of one rule.
-    fn of_rule<'a>(&'a self, rule: &'a str) -> impl Iterator<Item = (&'a AlertKey, &'a AlertState)> {
+    pub(super) fn of_rule<'a>(&'a self, rule: &'a str) -> impl Iterator<Item = (&'a AlertKey, &'a AlertState)> {
         let first =
             AlertKey { rule: rule.to_owned(), group: String::new(), period_start: None, threshold_percent: None };
         self.0.range(first..).take_while(move |(key, _)| key.rule == rule)
@@ -121,8 +125,8 @@ impl States {
 }
 
 /// What is known of a group at a decision.
-struct Measured {
-    value: Quantity,
+pub(super) struct Measured {
+    pub(super) value: Quantity,
     requests: u64,
     priced_requests: u64,
     exceeding_requests: Option<u64>,
@@ -131,7 +135,7 @@ struct Measured {
 }
 
 impl Measured {
-    fn nothing(unit: Quantity) -> Self {
+    pub(super) fn nothing(unit: Quantity) -> Self {
         Self {
             value: unit.zero(),
             requests: 0,
@@ -195,19 +199,19 @@ pub fn decide_under(
 }
 
 /// One group at one decision.
-struct Subject<'a> {
-    states: &'a States,
-    rule: &'a Rule,
-    group: &'a str,
-    measured: &'a Measured,
+pub(super) struct Subject<'a> {
+    pub(super) states: &'a States,
+    pub(super) rule: &'a Rule,
+    pub(super) group: &'a str,
+    pub(super) measured: &'a Measured,
     /// What keeps its alerts from being told.
-    suppressed_by: Option<&'a str>,
-    now: UtcMillis,
+    pub(super) suppressed_by: Option<&'a str>,
+    pub(super) now: UtcMillis,
 }
 
 impl Subject<'_> {
     /// `told` says whether people would be told if nothing were suppressed.
-    fn transition(&self, key: AlertKey, state: AlertState, reason: Reason, told: bool) -> Transition {
+    pub(super) fn transition(&self, key: AlertKey, state: AlertState, reason: Reason, told: bool) -> Transition {
         let notify = told && self.suppressed_by.is_none();
         let state = if notify { AlertState { last_notified_at: Some(self.now), ..state } } else { state };
         let mut transition = transition(key, state, reason, notify, self.now, self.measured);
@@ -245,7 +249,7 @@ fn decide_total(transitions: &mut Vec<Transition>, subject: &Subject<'_>, total:
     let (mut firing, mut told) = (None, None);
     for percent in &total.thresholds {
         let key = key(*percent);
-        let known = states.0.get(&key);
+        let known = states.get(&key);
         if known.is_some_and(|state| state.last_notified_at.is_some()) {
             told = Some(*percent);
         }
@@ -273,7 +277,7 @@ fn decide_total(transitions: &mut Vec<Transition>, subject: &Subject<'_>, total:
             transition.suppressed_by = format!("{highest} % of the same limit");
         }
     }
-    match (fired, states.0.get(&key(highest))) {
+    match (fired, states.get(&key(highest))) {
         (Some(index), _) => {
             let Transition { key, state, reason, .. } = transitions[first + index].clone();
             transitions[first + index] = subject.transition(key, state, reason, true);
@@ -287,75 +291,6 @@ fn decide_total(transitions: &mut Vec<Transition>, subject: &Subject<'_>, total:
     }
 }
 
-/// Forecasts: `observation` has the groups whose period is on its way beyond the limit. Each is told once a period, and
-/// not when the limit is reached already.
-#[must_use]
-pub fn decide_forecasts(
-    states: &States,
-    (rule, total): (&Rule, &Total),
-    observation: &Observation,
-    now: UtcMillis,
-    suppressions: &Suppressions,
-) -> Vec<Transition> {
-    let span = &observation.span;
-    let key = |group: &str, percent| AlertKey {
-        rule: rule.name.clone(),
-        group: group.to_owned(),
-        period_start: Some(span.start),
-        threshold_percent: percent,
-    };
-    let over: Vec<(String, Measured)> =
-        observation.groups.iter().map(|group| (group.group.clone(), Measured::from(group))).collect();
-    let is_over = |group: &str| observation.groups.iter().any(|over| over.group == group);
-    let below: Vec<(String, Measured)> = states
-        .of_rule(&rule.name)
-        .filter(|(known, state)| {
-            known.threshold_percent.is_none()
-                && known.period_start == Some(span.start)
-                && state.phase.is_active()
-                && !is_over(&known.group)
-        })
-        .map(|(known, state)| (known.group.clone(), Measured::nothing(state.value)))
-        .collect();
-    let mut transitions = Vec::new();
-    for (group, measured) in over.iter().chain(&below) {
-        let key = key(group, None);
-        let limit = total.limit_of(group);
-        let known = states.0.get(&key);
-        let new_state = || AlertState {
-            phase: Phase::Inactive,
-            since: now,
-            last_notified_at: None,
-            revision: 0,
-            period_end: Some(span.end),
-            value: measured.value,
-            limit,
-            period: span.label.clone(),
-            below_since: None,
-        };
-        let suppressed_by = suppressions.reason(rule, group, states, now);
-        let subject = Subject { states, rule, group, measured, suppressed_by: suppressed_by.as_deref(), now };
-        let is_reached = || {
-            let highest = AlertKey { threshold_percent: total.thresholds.last().copied(), ..key.clone() };
-            let reached = |state: &AlertState| state.phase == Phase::Firing && state.value.has_reached(limit, 100);
-            states.0.get(&highest).is_some_and(reached)
-        };
-        let untold = known.is_none_or(|state| state.last_notified_at.is_none());
-        if let Some((next, reason)) = step(known, rule, is_over(group), measured, now, new_state) {
-            let told = reason == Reason::Fired && untold && !is_reached();
-            transitions.push(subject.transition(key, next, reason, told));
-        } else if let Some(state) = known.filter(|state| state.phase == Phase::Firing)
-            && untold
-            && subject.suppressed_by.is_none()
-            && !is_reached()
-        {
-            let next = AlertState { revision: state.revision + 1, value: measured.value, ..state.clone() };
-            transitions.push(subject.transition(key, next, Reason::Unsuppressed, true));
-        }
-    }
-    transitions
-}
-
 fn decide_window(subject: &Subject<'_>, window: &Window) -> Option<Transition> {
     let Subject { states, rule, measured, now, .. } = *subject;
     let key = AlertKey {
@@ -364,7 +299,7 @@ fn decide_window(subject: &Subject<'_>, window: &Window) -> Option<Transition> {
         period_start: None,
         threshold_percent: None,
     };
-    let known = states.0.get(&key);
+    let known = states.get(&key);
     let limit = match (measured.limit, known) {
         (Some(limit), _) => limit,
         // Of what is gone there is nothing to compute a limit from: it keeps the one it had.
@@ -411,7 +346,7 @@ fn decide_window(subject: &Subject<'_>, window: &Window) -> Option<Transition> {
 }
 
 /// The next state of one alert, if it changes.
-fn step(
+pub(super) fn step(
     known: Option<&AlertState>,
     rule: &Rule,
     over: bool,

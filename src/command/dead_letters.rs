@@ -1,15 +1,12 @@
 //! `heliometer dead-letters`
 
-use std::{io::Write, time::Duration};
+use std::io::Write;
 
-use super::{CommandError, sql};
+use super::{CommandError, beside, sql};
 use crate::{
-    admin::AdminEndpoint,
     dead_letters::{Action, Handled, HandlingRequest, Location, Selector},
     settings::Settings,
 };
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Signed messages that could not be understood: list, replay or drop them.
 ///
@@ -103,7 +100,8 @@ async fn handle(action: Action, arguments: HandleArgs, settings: &Settings) -> R
     let selector = Selector { reason, source, locations: location, all };
     selector.check().map_err(|wrong| CommandError::Usage(wrong.to_owned()))?;
     let dry_run = arguments.dry_run;
-    let handled = ask_serve(action, &HandlingRequest { selector, dry_run }, settings).await?;
+    let request = HandlingRequest { selector, dry_run };
+    let handled: Handled = beside::ask_serve(action.route(), &request, settings).await?;
     let mut out = std::io::stdout().lock();
     if dry_run {
         writeln!(out, "{} would be {}", handled.matched, action.state())?;
@@ -121,36 +119,4 @@ async fn handle(action: Action, arguments: HandleArgs, settings: &Settings) -> R
         writeln!(out, "What still cannot be understood is listed again: heliometer dead-letters list")?;
     }
     Ok(())
-}
-
-async fn ask_serve(action: Action, request: &HandlingRequest, settings: &Settings) -> Result<Handled, CommandError> {
-    let not_there = || {
-        CommandError::DeadLetters(format!(
-            "no `heliometer serve` answers for the data directory {}; start it, or name its directory with \
-             HELIOMETER_DATA_DIR, and try again",
-            settings.data_dir.display()
-        ))
-    };
-    let endpoint = AdminEndpoint::beside(&settings.data_dir).ok_or_else(not_there)?;
-    let failed = |error: reqwest::Error| {
-        if error.is_connect() { not_there() } else { CommandError::DeadLetters(error.without_url().to_string()) }
-    };
-    // No proxy: the token is for nobody else. No limit on the whole: many messages take long, and an end here would not
-    // end the work there.
-    let client = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT).build().map_err(failed)?;
-    let response = client
-        .post(format!("http://{}{}", endpoint.address, action.route()))
-        .bearer_auth(endpoint.token.expose())
-        .body(serde_json::to_vec(request).map_err(|error| CommandError::DeadLetters(error.to_string()))?)
-        .send()
-        .await
-        .map_err(failed)?;
-    let status = response.status();
-    let body = response.bytes().await.map_err(failed)?;
-    if !status.is_success() {
-        let said = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
-        let said = said["error"].as_str().unwrap_or("no reason given");
-        return Err(CommandError::DeadLetters(format!("`heliometer serve` answered {status}: {said}")));
-    }
-    serde_json::from_slice(&body).map_err(|error| CommandError::DeadLetters(error.to_string()))
 }

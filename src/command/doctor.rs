@@ -8,13 +8,16 @@ use super::{CommandError, load};
 use crate::{
     domain::{Clock, SystemClock, UtcMillis},
     event_log::{EventLog, KafkaLog, Topic},
+    notify::{self, Routing},
     pricing::PriceBook,
     settings::{ContentsStore, PolicyAction, Settings, TlsMode},
-    store::{Reader, engine},
+    store::{LedgerAudit, LogReset, OffsetRange, Reader, audit_ledger, engine},
 };
 
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(15);
 const CLICKHOUSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The reader's own limit is 60 s.
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
 /// The release of this version: a clock before it is wrong.
 const EARLIEST_PLAUSIBLE_TIME: UtcMillis = UtcMillis(1_790_000_000_000);
@@ -44,10 +47,11 @@ pub(super) async fn run(config: Option<&Path>) -> Result<u8, CommandError> {
             findings.push(("listener", listener(&settings)));
             findings.push(("event log", event_log(&settings).await));
             findings.extend(clickhouse(&settings).await.into_iter().map(|finding| ("ClickHouse", finding)));
+            findings.extend(ledger(&settings).await.into_iter().map(|finding| ("ledger", finding)));
             findings.push(("prices", prices(&settings)));
             findings.push(("alerts", alerts(&settings)));
             findings.push(("contents", contents(&settings).await));
-            findings.push(("Slack", slack(&settings)));
+            findings.extend(receivers(&settings).await.into_iter().map(|finding| ("receiver", finding)));
         }
     }
     let mut out = std::io::stdout().lock();
@@ -180,6 +184,69 @@ async fn clickhouse(settings: &Settings) -> Vec<Finding> {
     }
 }
 
+/// Whether every message that was received has become something.
+async fn ledger(settings: &Settings) -> Vec<Finding> {
+    let Some(reader) = Reader::beside(settings) else {
+        return vec![Note("the embedded engine is not running: start serve and ask again".to_owned())];
+    };
+    match audit_ledger(&reader.client(), LEDGER_TIMEOUT).await {
+        Ok(audit) => judge_ledger(&audit),
+        Err(error) => vec![Note(format!("it is not known whether a message is missing: {error}"))],
+    }
+}
+
+fn judge_ledger(audit: &LedgerAudit) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let missing: u64 = audit.partitions.iter().flat_map(|partition| &partition.missing).map(|gap| gap.messages()).sum();
+    let with_outcome: Vec<String> =
+        audit.decided.iter().map(|(outcome, messages)| format!("{messages} {outcome}")).collect();
+    let sums = with_outcome.join(" + ");
+    let sums = if sums.is_empty() { String::new() } else { format!("{sums} + ") };
+    let equation = format!("received {} = {sums}{} in flight", audit.received, audit.in_flight);
+    for partition in &audit.partitions {
+        if let Some(LogReset { end_offset, verified_offset }) = partition.reset {
+            findings.push(Bad(format!(
+                "partition {}: the event log ends at offset {end_offset}, and outcomes are verified up to {verified_offset}: \
+                 it was deleted or replaced while ClickHouse stayed. Totals are right; what becomes of new messages cannot be \
+                 proved. Begin a new ledger, see \"The event log was replaced\" in docs/operations.md",
+                partition.partition
+            )));
+        }
+    }
+    if missing > 0 {
+        let gaps: Vec<String> = audit
+            .partitions
+            .iter()
+            .filter(|partition| !partition.missing.is_empty())
+            .map(|partition| format!("partition {}: {}", partition.partition, OffsetRange::list(&partition.missing)))
+            .collect();
+        findings.push(Bad(format!(
+            "{missing} messages are missing: {equation} + {missing} without outcome, though the log was committed past them\n\
+             offsets: {}\n\
+             Look for these partitions in the log (\"cannot be read\", \"could not be written\"). Messages stay in the event \
+             log for event_log.retention_hours: docs/operations.md, \"Messages are missing\", says how to read them again",
+            gaps.join("; ")
+        )));
+    }
+    let unverified: u64 = audit.partitions.iter().map(|partition| partition.unverified).sum();
+    if unverified > 0 {
+        findings.push(Note(format!(
+            "{unverified} committed messages are not looked at yet, which a process with the role alerter does"
+        )));
+    }
+    if audit.redecided > 0 {
+        findings.push(Note(format!(
+            "{} messages had two different outcomes, of which one counts: they were read twice, by versions or settings that \
+             differ",
+            audit.redecided
+        )));
+    }
+    if findings.is_empty() {
+        findings.push(Good(equation));
+    }
+    findings
+}
+
 fn prices(settings: &Settings) -> Finding {
     match PriceBook::load(&settings.pricing) {
         Ok(book) => Good(format!("book {}, {} entries", book.revision(), book.entries().count())),
@@ -224,16 +291,35 @@ async fn contents(settings: &Settings) -> Finding {
     }
 }
 
-fn slack(settings: &Settings) -> Finding {
-    match &settings.notifiers.slack_webhook_url {
-        None => {
-            Note("SLACK_WEBHOOK_URL is not set: alerts are recorded in the view alerts, and sent nowhere".to_owned())
+/// One line for each receiver, which is told nothing, and one for rules that go nowhere.
+async fn receivers(settings: &Settings) -> Vec<Finding> {
+    let receivers = match notify::receivers(&settings.notifiers) {
+        Ok(receivers) => receivers,
+        Err(error) => return vec![Bad(error.to_string())],
+    };
+    let checks = receivers.iter().map(async |receiver| {
+        let name = format!("{} ({})", receiver.name(), receiver.kind());
+        match receiver.check().await {
+            Ok(found) => Good(format!("{name}: {found}")),
+            Err(error) => Bad(format!("{name}: {error}")),
         }
-        Some(url) => match url::Url::parse(url.expose()) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") => {
-                Good(format!("messages go to {}", url.host_str().unwrap_or_default()))
-            }
-            _ => Bad("SLACK_WEBHOOK_URL is not a URL; copy it from Slack's page of incoming webhooks".to_owned()),
-        },
+    });
+    let mut findings = futures_util::future::join_all(checks).await;
+    let routing = Routing::new(&settings.notifiers);
+    let goes_nowhere = |rule: &&crate::alert::Rule| {
+        routing.receivers(&rule.name, rule.severity, &rule.labels, rule.notifiers.as_deref()).is_empty()
+    };
+    let silent: Vec<&str> = settings.alerts.rules.iter().filter(goes_nowhere).map(|rule| rule.name.as_str()).collect();
+    if receivers.is_empty() {
+        findings.push(Note(
+            "none: alerts are recorded in the view alerts, and sent nowhere; set SLACK_WEBHOOK_URL or [[notifiers.receivers]]"
+                .to_owned(),
+        ));
+    } else if !silent.is_empty() {
+        findings.push(Note(format!(
+            "no route sends the alerts of {} anywhere; they are recorded in the view alerts",
+            silent.join(", ")
+        )));
     }
+    findings
 }

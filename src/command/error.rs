@@ -59,9 +59,9 @@ pub enum CommandError {
     /// A price book cannot be used.
     #[error(transparent)]
     Pricing(#[from] PricingError),
-    /// Dead letters could not be handled.
+    /// A running `serve` was asked for something, and did not do it.
     #[error("{0}")]
-    DeadLetters(String),
+    Serve(String),
     /// Alerts could not be evaluated, or silences not be kept.
     #[error(transparent)]
     Alerts(#[from] AlertError),

@@ -5,8 +5,8 @@ use std::io::Write;
 use super::{CommandError, program};
 use crate::{
     domain::SystemClock,
-    settings::Settings,
-    store::{Database, DatabaseOptions, migrate, pending},
+    settings::{ClickHouseSettings, Settings},
+    store::{Database, DatabaseOptions, apply_retention, migrate, pending},
     telemetry::{Health, init_logs},
 };
 
@@ -25,12 +25,13 @@ pub(super) async fn run(arguments: MigrateArgs, settings: Settings) -> Result<()
     let database =
         Database::open(&settings, DatabaseOptions { program: &program()?, join_running: true }, &Health::default())
             .await?;
-    let result = apply(&database, &settings.clickhouse.cluster, arguments.dry_run).await;
+    let result = apply(&database, &settings.clickhouse, arguments.dry_run).await;
     database.close().await;
     result
 }
 
-async fn apply(database: &Database, cluster: &str, dry_run: bool) -> Result<(), CommandError> {
+async fn apply(database: &Database, settings: &ClickHouseSettings, dry_run: bool) -> Result<(), CommandError> {
+    let cluster = &settings.cluster;
     let mut out = std::io::stdout().lock();
     if dry_run {
         for (name, statements) in pending(database.client(), cluster).await? {
@@ -42,6 +43,7 @@ async fn apply(database: &Database, cluster: &str, dry_run: bool) -> Result<(), 
         return Ok(());
     }
     let applied = migrate(database.client(), cluster, &SystemClock).await?;
+    apply_retention(database.client(), &settings.retention, cluster).await?;
     if applied.is_empty() {
         writeln!(out, "the schema is up to date")?;
     }

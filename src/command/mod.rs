@@ -2,10 +2,12 @@
 
 #![expect(clippy::doc_markdown, reason = "doc comments of arguments are help texts, shown as they are")]
 
+mod beside;
 mod dead_letters;
 mod doctor;
 mod error;
 mod migrate;
+mod notifications;
 mod prices;
 mod reprice;
 mod rules;
@@ -14,6 +16,7 @@ mod serve;
 mod silences;
 pub mod simulate;
 mod sql;
+mod verify;
 
 use std::{
     io::Write,
@@ -51,16 +54,18 @@ pub struct CommandLine {
 enum Command {
     Serve(serve::ServeArgs),
     Migrate(migrate::MigrateArgs),
-    /// Check settings, secrets, clock, certificate, event log, ClickHouse and Slack: what is wrong and what to do.
+    /// Check settings, secrets, clock, certificate, event log, ClickHouse and receivers of alerts: what is wrong and what to do.
     Doctor,
     SendTest(send_test::SendTestArgs),
     Simulate(Box<simulate::SimulateArgs>),
     Sql(sql::SqlArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Notifications(notifications::NotificationsArgs),
     Prices(prices::PricesArgs),
     Reprice(reprice::RepriceArgs),
     Rules(rules::RulesArgs),
     Silences(silences::SilencesArgs),
+    Verify(verify::VerifyArgs),
     /// The embedded engine's own process; `serve` starts it.
     #[command(hide = true)]
     Engine(child::ChildArguments),
@@ -101,6 +106,8 @@ impl CommandLine {
                 Command::Simulate(arguments) => Ok(simulate::run(*arguments, &settings.data_dir).await.map(|()| 0)?),
                 Command::Sql(arguments) => sql::run(arguments, &settings).await.map(|()| 0),
                 Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings).await.map(|()| 0),
+                Command::Verify(arguments) => verify::run(arguments, settings).await,
+                Command::Notifications(arguments) => notifications::run(arguments, &settings).await.map(|()| 0),
                 Command::Reprice(arguments) => reprice::run(arguments, settings).await.map(|()| 0),
                 Command::Rules(arguments) => rules::run(arguments, &settings).await.map(|()| 0),
                 Command::Silences(arguments) => silences::run(arguments, &settings).await.map(|()| 0),

@@ -25,7 +25,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// Send signed traffic of realistic shape and write down the exact totals expected from it.
 ///
 /// Like Helicone, but for load and correctness tests: a delivery that is answered 429 or 503, or not at all, is sent
-/// again with backoff for about half a minute (Helicone itself never does). Certificates are checked against the
+/// again with backoff (Helicone itself never does). Certificates are checked against the
 /// system's roots, --ca-cert and the data directory's own; on loopback addresses they are not checked at all.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SimulateArgs {
@@ -47,13 +47,18 @@ pub struct SimulateArgs {
     /// How the receiver reaches the storage server, if not at that address.
     #[arg(long, value_name = "URL")]
     pub storage_url: Option<Url>,
-    /// What goes wrong, as name=percent with commas between: duplicates, reorder, bad-signature, not-json,
-    /// no-request-id, storage-404, storage-403, storage-500 (first attempt only), storage-slow, storage-reset.
+    /// What goes wrong, as name=percent with commas between: duplicates (one to four more deliveries), reorder, late
+    /// (held back while thousands of others go first), back-dated (the body says it was created hours to days before,
+    /// or what cannot be), bad-signature, not-json, no-request-id, storage-404, storage-403, storage-500 (first attempt
+    /// only), storage-slow, storage-reset.
     #[arg(long, value_name = "SPEC", default_value = "")]
     pub faults: Faults,
     /// Write the exact totals of what was accepted to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,
+    /// Write each accepted request to this file as it is accepted, as CSV: what a correct receiver must store.
+    #[arg(long, value_name = "FILE")]
+    pub expect_requests: Option<PathBuf>,
     /// The source to send to and to expect totals under [default: the one in the URL, else "default"].
     #[arg(long, value_name = "NAME", value_parser = SourceName::new)]
     pub source: Option<SourceName>,
@@ -66,6 +71,9 @@ pub struct SimulateArgs {
     /// Deliveries under way at once.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub concurrency: usize,
+    /// Attempts at a delivery that is answered 429 or 503, or not at all; 12 take about half a minute, then 5 s each.
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    pub max_attempts: u32,
     /// How long the storage server stays at most after the last event, for the receiver to fetch bodies.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub linger_seconds: u64,
@@ -117,7 +125,11 @@ impl SimulateError {
             | Self::Write { .. }
             | Self::Print(_)
             | Self::Seed(_)
-            | Self::Simulator(SimulatorError::Client(_) | SimulatorError::StorageListen { .. }) => 1,
+            | Self::Simulator(
+                SimulatorError::Client(_)
+                | SimulatorError::StorageListen { .. }
+                | SimulatorError::ExpectRequests { .. },
+            ) => 1,
             Self::Simulator(_) | Self::Secret { .. } => 2,
         }
     }
@@ -180,6 +192,8 @@ fn run_options(args: SimulateArgs, data_dir: &Path) -> Result<RunOptions, Simula
         secret,
         ca_files,
         concurrency: args.concurrency,
+        max_attempts: args.max_attempts,
+        expect_requests: args.expect_requests,
         linger: Duration::from_secs(args.linger_seconds),
     })
 }

@@ -23,16 +23,10 @@ pub(super) async fn keep(
     let source = source_of(record);
     let reason = error.label();
     let header = |name: &str, value: String| Header { name: name.to_owned(), value: value.into() };
-    let letter = NewRecord {
-        key: record.key.clone(),
-        body: record.body.clone(),
-        timestamp: record.timestamp,
-        headers: vec![
-            header(headers::SOURCE, source.to_string()),
-            header(headers::REASON, reason.to_owned()),
-            header(headers::ORIGIN, record.position.to_string()),
-        ],
-    };
+    let mut headers = record.headers_named(&headers::OF_WEBHOOK);
+    headers.push(header(headers::REASON, reason.to_owned()));
+    headers.push(header(headers::ORIGIN, record.position.to_string()));
+    let letter = NewRecord { key: record.key.clone(), body: record.body.clone(), timestamp: record.timestamp, headers };
     let mut pause = backoff::FIRST;
     let kept = loop {
         match parts.log.append(Topic::DeadLetter, letter.clone()).await {

@@ -1,7 +1,7 @@
 //! What each message is: to be stored, a duplicate, a test, or a dead letter. Exactly one of these.
 
 use crate::{
-    domain::{DedupeKey, SourceName, UtcMillis},
+    domain::{DedupeKey, SampleRate, SourceName, UtcMillis},
     event_log::{Position, Record},
     payload::{Payload, PayloadError, headers},
     store::{FirstSeen, OutcomeRow, RecentIds, RequestRow},
@@ -71,11 +71,20 @@ pub(super) fn source_of(record: &Record) -> SourceName {
         .unwrap_or_default()
 }
 
+/// How much of its traffic the source sent at receipt.
+fn sample_rate_of(record: &Record) -> SampleRate {
+    record
+        .header(headers::SAMPLE_RATE_PERCENT)
+        .and_then(|percent| std::str::from_utf8(percent).ok()?.parse().ok())
+        .unwrap_or_default()
+}
+
 /// Reads a record.
 pub(super) fn decode(record: &Record) -> Decoded {
     match Payload::parse(&record.body) {
         Ok(payload) => {
-            Decoded::Call(Box::new(Draft::new(record.position, source_of(record), record.timestamp, payload)))
+            let (source, rate) = (source_of(record), sample_rate_of(record));
+            Decoded::Call(Box::new(Draft::new(record.position, source, record.timestamp, rate, payload)))
         }
         Err(error) => Decoded::Unreadable(error),
     }
@@ -83,7 +92,8 @@ pub(super) fn decode(record: &Record) -> Decoded {
 
 /// Whether a call is counted by this message, and remembers it if so.
 pub(super) fn decide(draft: &Draft, ids: &mut RecentIds) -> Outcome {
-    let here = FirstSeen { partition: draft.position().partition, offset: draft.position().offset };
+    let (position, received_at) = (draft.position(), draft.received_at());
+    let here = FirstSeen { partition: position.partition, offset: position.offset, received_at };
     let key = DedupeKey::new(draft.source(), draft.request_id());
     match ids.get(key) {
         // The same position again is a redelivery: it ends as it did before.

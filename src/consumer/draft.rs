@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    domain::{PresignedUrl, SourceName, UsdAmount, UtcMillis},
+    domain::{PresignedUrl, SampleRate, SourceName, UsdAmount, UtcMillis},
     event_log::Position,
     fetch::FetchStatus,
     payload::{Metadata, Payload},
@@ -68,6 +68,7 @@ pub struct Draft {
     metadata: Option<Metadata>,
     facts: ResponseFacts,
     is_test: bool,
+    sample_rate: SampleRate,
     url: Option<PresignedUrl>,
 }
 
@@ -75,7 +76,13 @@ impl Draft {
     /// Takes what the payload tells. `event_time` is part of the row's key, so it comes from the message alone, never
     /// from what is fetched.
     #[must_use]
-    pub fn new(position: Position, source: SourceName, received_at: UtcMillis, payload: Payload<'_>) -> Self {
+    pub fn new(
+        position: Position,
+        source: SourceName,
+        received_at: UtcMillis,
+        sample_rate: SampleRate,
+        payload: Payload<'_>,
+    ) -> Self {
         let facts = ResponseFacts::read(&Body::from_payload(payload.response_body));
         let event_time = facts
             .created_at
@@ -83,6 +90,7 @@ impl Draft {
             .unwrap_or(received_at);
         Self {
             is_test: payload.is_test(),
+            sample_rate,
             position,
             source,
             received_at,
@@ -208,6 +216,7 @@ impl Draft {
             status: status.as_str().to_owned(),
             fetch_status: fetch_status.as_str().to_owned(),
             is_test: self.is_test,
+            sample_rate_percent: self.sample_rate,
             log_partition: self.position.partition.0,
             log_offset: self.position.offset.0,
             version: Stage::of(fetch_status).version(),

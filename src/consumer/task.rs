@@ -24,10 +24,11 @@ use super::{
 };
 use crate::{
     contents::Inspected,
+    crash_point::crash_point,
     event_log::{LogEvent, Offset, Partition, ReadLimits, Record, Subscription, Topic},
     fetch::{FetchStatus, Wanted},
     payload::headers,
-    store::{LogPositionRow, RecentIds, write_positions},
+    store::{LogPositionRow, RecentIds, StoreError, have_keys_moved, write_positions},
 };
 
 const POSITIONS_EVERY: Duration = Duration::from_secs(1);
@@ -46,6 +47,15 @@ pub struct Consumer {
     unpriced_models: HashSet<String>,
     written_positions: Vec<LogPositionRow>,
     guard: Guard,
+    layout: Layout,
+}
+
+/// Whether a request's messages are all in one partition.
+#[derive(Default)]
+struct Layout {
+    /// How many the topic has; `None` before that is written down.
+    partitions: Option<usize>,
+    have_keys_moved: bool,
 }
 
 struct PartitionState {
@@ -71,6 +81,7 @@ impl Consumer {
             in_flight_bytes: 0,
             unpriced_models: HashSet::new(),
             written_positions: Vec::new(),
+            layout: Layout::default(),
         })
     }
 
@@ -109,7 +120,11 @@ impl Consumer {
                     // Its message would never get an outcome here: start anew from the last commit.
                     Err(error) => return Err(error.into()),
                 },
-                written = self.batching.written() => self.commit(&written?).await,
+                written = self.batching.written() => {
+                    let written = written?;
+                    crash_point!(ConsumerWritten);
+                    self.commit(&written).await;
+                }
                 () = sleep_until(flush_at) => {}
                 _ = positions.tick() => self.report_positions().await,
                 () = shutdown.cancelled(), if !is_stopping => deadline = Some(Instant::now() + self.parts.shutdown_timeout),
@@ -136,6 +151,9 @@ impl Consumer {
             LogEvent::Assigned(partitions) => {
                 let max_ids = self.parts.dedupe_max_ids.div_ceil(self.partitions.len() + partitions.len());
                 if !self.guard.remember(&self.parts, &partitions, shutdown).await {
+                    return Ok(());
+                }
+                if !self.learn_layout(shutdown).await {
                     return Ok(());
                 }
                 for partition in partitions {
@@ -201,8 +219,18 @@ impl Consumer {
                 },
             }
         }
+        self.trim_ids();
         self.parts.metrics.in_flight(self.in_flight_records, self.in_flight_bytes);
         Ok(())
+    }
+
+    /// Forgets ids that are too many, of messages that are in ClickHouse.
+    fn trim_ids(&mut self) {
+        for state in self.partitions.values_mut() {
+            if let Some(written_below) = state.offsets.committable() {
+                state.ids.trim(written_below);
+            }
+        }
     }
 
     /// Refuses the message that would make too many dead letters of the last ones.
@@ -270,6 +298,7 @@ impl Consumer {
                 state.offsets.finish(message.offset);
             }
         }
+        self.trim_ids();
         self.parts.metrics.in_flight(self.in_flight_records, self.in_flight_bytes);
         let offsets: Vec<(Partition, Offset)> = self
             .partitions
@@ -283,6 +312,8 @@ impl Consumer {
 
     /// How far the log has come, for `outcomes` and for the lag metric.
     async fn report_positions(&mut self) {
+        // Before they are read: the newest is the one that was read last.
+        let at = self.parts.clock.now().0;
         let (watermarks, committed) =
             match (self.parts.log.watermarks(Topic::Webhooks).await, self.subscription.committed().await) {
                 (Ok(watermarks), Ok(committed)) => (watermarks, committed),
@@ -291,7 +322,11 @@ impl Consumer {
                     return;
                 }
             };
-        let at = self.parts.clock.now().0;
+        if self.layout.partitions != Some(watermarks.len())
+            && let Err(error) = self.set_layout(watermarks.len()).await
+        {
+            tracing::warn!(%error, "the log's number of partitions could not be written down; trying again");
+        }
         let mut rows = Vec::new();
         for (partition, committed) in committed {
             let Some(watermark) = watermarks.iter().find(|watermark| watermark.partition == partition) else {
@@ -319,12 +354,63 @@ impl Consumer {
         }
     }
 
+    /// Asks how many partitions there are. `false` at shutdown.
+    async fn learn_layout(&mut self, shutdown: &CancellationToken) -> bool {
+        let mut pause = backoff::FIRST;
+        loop {
+            let learnt: Result<(), ConsumerError> = async {
+                let partitions = self.parts.log.watermarks(Topic::Webhooks).await?.len();
+                Ok(self.set_layout(partitions).await?)
+            }
+            .await;
+            match learnt {
+                Ok(()) => return true,
+                Err(error) => tracing::warn!(%error, "the log's number of partitions is not known; trying again"),
+            }
+            if !backoff::wait(&mut pause, shutdown).await {
+                return false;
+            }
+        }
+    }
+
+    async fn set_layout(&mut self, partitions: usize) -> Result<(), StoreError> {
+        // Also while ClickHouse cannot be asked: another number than before is known to be one.
+        let has_changed = self.layout.partitions.is_some_and(|known| known != partitions);
+        self.layout.have_keys_moved |= has_changed;
+        if !has_changed && self.layout.partitions.is_some() {
+            return Ok(());
+        }
+        self.distrust_ids();
+        self.layout.partitions = None;
+        self.layout.have_keys_moved |= have_keys_moved(&self.parts.client, self.parts.timeout, partitions).await?;
+        self.layout.partitions = Some(partitions);
+        if self.layout.have_keys_moved {
+            tracing::warn!(
+                partitions,
+                "the log had another number of partitions before, so duplicates are looked for in all of them, in ClickHouse"
+            );
+            self.distrust_ids();
+        }
+        Ok(())
+    }
+
+    fn distrust_ids(&mut self) {
+        if self.layout.have_keys_moved {
+            self.partitions.values_mut().for_each(|state| state.ids.distrust());
+        }
+    }
+
     /// `None` at shutdown.
     async fn load_ids(&self, partition: Partition, max_ids: usize, shutdown: &CancellationToken) -> Option<RecentIds> {
         let mut pause = backoff::FIRST;
         loop {
             match RecentIds::load(&self.parts.client, self.parts.timeout, partition, max_ids).await {
-                Ok(ids) => return Some(ids),
+                Ok(mut ids) => {
+                    if self.layout.have_keys_moved {
+                        ids.distrust();
+                    }
+                    return Some(ids);
+                }
                 Err(error) => tracing::warn!(%error, "recent request ids could not be loaded; trying again"),
             }
             if !backoff::wait(&mut pause, shutdown).await {

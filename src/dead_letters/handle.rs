@@ -130,8 +130,7 @@ impl DeadLetters {
 
 /// The message as the ingress wrote it: the same body, source, and time of receipt.
 fn again(record: Record) -> NewRecord {
-    let mut headers: Vec<Header> =
-        record.headers.iter().filter(|header| header.name == headers::SOURCE).cloned().collect();
+    let mut headers = record.headers_named(&headers::OF_WEBHOOK);
     headers.push(Header { name: headers::REPLAYED_FROM.to_owned(), value: record.position.to_string().into() });
     // The ingress could read no request_id, so the key is empty. If this version can, the message belongs to the
     // partition that knows its duplicates.

@@ -8,10 +8,12 @@ mod clock;
 mod identity;
 mod money;
 mod presigned_url;
+mod sample_rate;
 mod secret;
 
 pub use clock::{Clock, ManualClock, SystemClock, UtcMillis};
 pub use identity::{DedupeKey, IdentityError, RequestId, SourceName};
 pub use money::{MoneyError, UsdAmount};
 pub use presigned_url::PresignedUrl;
+pub use sample_rate::{SampleRate, SampleRateError, as_decimal as sample_rate_as_decimal};
 pub use secret::{Secret, SecretError};

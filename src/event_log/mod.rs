@@ -170,6 +170,12 @@ impl Record {
         self.headers.iter().find(|header| header.name == name).map(|header| header.value.as_ref())
     }
 
+    /// The headers with one of these names, in order.
+    #[must_use]
+    pub fn headers_named(&self, names: &[&str]) -> Vec<Header> {
+        self.headers.iter().filter(|header| names.contains(&header.name.as_str())).cloned().collect()
+    }
+
     /// Bytes held by this record, for memory bounds.
     #[must_use]
     pub fn size_bytes(&self) -> usize {

@@ -23,7 +23,8 @@ use super::{
     signature::{Signature, Verifier},
 };
 use crate::{
-    domain::{Clock, SourceName},
+    crash_point::crash_point,
+    domain::{Clock, SampleRate, SourceName},
     event_log::{EventLog, EventLogError, Header, NewRecord, Topic},
     payload::{Payload, PayloadError, headers},
     settings::Settings,
@@ -58,6 +59,7 @@ struct Source {
     name: SourceName,
     verifier: Verifier,
     limiter: SourceLimiter,
+    sample_rate: SampleRate,
 }
 
 impl Ingress {
@@ -75,7 +77,8 @@ impl Ingress {
                 Verifier::new(&source.secrets).ok_or_else(|| IngressStartError::EmptySecret(source.name.clone()))?;
             let limiter = SourceLimiter::new(per_second(limits.per_source_per_second));
             let name = source.name.clone();
-            sources.insert(name.to_string(), Arc::new(Source { name, verifier, limiter }));
+            let sample_rate = source.sample_rate_percent;
+            sources.insert(name.to_string(), Arc::new(Source { name, verifier, limiter, sample_rate }));
         }
         let client_limiter =
             |limit, quota| ClientLimiter::new(limit, quota, metrics.limiter_overflow.with_label_values(&[limit]));
@@ -154,8 +157,12 @@ impl Ingress {
             Err(error) => (Bytes::new(), Some(error)),
         };
         let header = |name: &str, value: String| Header { name: name.to_owned(), value: value.into() };
-        let headers = vec![header(headers::SOURCE, source.name.to_string()), header(headers::SECRET, secret)];
+        let mut headers = vec![header(headers::SOURCE, source.name.to_string()), header(headers::SECRET, secret)];
+        if source.sample_rate != SampleRate::ALL {
+            headers.push(header(headers::SAMPLE_RATE_PERCENT, source.sample_rate.to_string()));
+        }
         self.append(NewRecord { key, body, timestamp, headers }, reservation).await?;
+        crash_point!(IngressAppended);
         self.metrics.ack_seconds.observe(started.elapsed().as_secs_f64());
         tracing::debug!(source = %source.name, body_bytes, countable = uncountable.is_none(), "webhook is durable");
         uncountable.map_or(Ok(()), |error| Err(IngressError::Uncountable(error)))

@@ -1,5 +1,8 @@
-//! Where alerts go. A notifier makes one attempt to hand over one notification; the alert room owns the queue, the
+//! Where alerts go. A notifier makes one attempt to hand over one message; the alert room owns the queue, the
 //! retries and the record of what was delivered.
+//!
+//! There is one model of what is said, [`Message`], and a rendering of it for each type of receiver. Words that all of
+//! them share are in `wording`.
 
 use std::time::Duration;
 
@@ -7,11 +10,27 @@ use async_trait::async_trait;
 
 use crate::domain::UtcMillis;
 
+mod alertmanager;
+mod digest;
+mod discord;
+mod email;
+mod http;
+mod pagerduty;
+pub mod preview;
 mod quantity;
+mod receivers;
+mod routing;
 mod slack;
 mod slack_blocks;
+mod slack_bot;
+mod teams;
+mod webhook;
+mod wording;
 
+pub use digest::{Digest, DigestEntry};
 pub use quantity::{Quantity, money};
+pub use receivers::{check, receivers};
+pub use routing::Routing;
 pub use slack::Slack;
 
 /// What happened to the alert.
@@ -134,15 +153,71 @@ pub enum NotifyError {
     Setup(String),
 }
 
-/// A place that takes notifications.
+/// What is handed over.
+#[derive(Clone, Copy, Debug)]
+pub enum Message<'a> {
+    /// About one alert.
+    Alert(&'a Notification),
+    /// About everything that waited while the receiver was away.
+    Digest(&'a Digest),
+}
+
+/// A message on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// What is said.
+    pub message: Message<'a>,
+    /// What [`Notifier::send`] returned for the message that began the thread, if there was one.
+    pub thread: Option<&'a str>,
+    /// The time of the attempt.
+    pub now: UtcMillis,
+}
+
+/// What a type of receiver needs of the queue before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traits {
+    /// People read it: what waited for long comes as one [`Digest`].
+    pub digests: bool,
+    /// Later messages about an alert answer the first one.
+    pub threads: bool,
+    /// It keeps an alert open until it hears of the end, so it is told also of ends that people need not hear of.
+    pub needs_every_end: bool,
+    /// It forgets alerts that are not sent again and again while they fire.
+    pub resend_every: Option<Duration>,
+}
+
+/// A place that takes messages.
 #[async_trait]
 pub trait Notifier: Send + Sync + 'static {
-    /// Its word in settings, tables and metric labels.
-    fn name(&self) -> &'static str;
+    /// Its name in settings, tables and metric labels.
+    fn name(&self) -> &str;
 
-    /// Makes one attempt. Returns when the receiver has confirmed.
+    /// The word of its type in settings.
+    fn kind(&self) -> &'static str;
+
+    /// What it needs of the queue.
+    fn traits(&self) -> Traits;
+
+    /// Makes one attempt. Returns when the receiver has confirmed: a reference to the message if later ones can answer it.
     ///
     /// # Errors
     /// [`NotifyError::Transient`] when trying again may help, [`NotifyError::Final`] when not.
-    async fn send(&self, notification: &Notification) -> Result<(), NotifyError>;
+    async fn send(&self, outgoing: Outgoing<'_>) -> Result<Option<String>, NotifyError>;
+
+    /// Says that these alerts still fire, where [`Traits::resend_every`] asks for it.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    async fn send_again(&self, _firing: &[Notification], _now: UtcMillis) -> Result<(), NotifyError> {
+        Ok(())
+    }
+
+    /// Looks whether it could work, without telling anybody anything. Returns what was found, in words.
+    ///
+    /// # Errors
+    /// [`NotifyError`] says what is wrong and what to do.
+    async fn check(&self) -> Result<String, NotifyError>;
 }
+
+#[cfg(test)]
+mod service_tests;

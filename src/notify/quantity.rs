@@ -24,6 +24,13 @@ pub enum Quantity {
 }
 
 impl Quantity {
+    /// So many of what has no unit of its own here.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 2⁵³")]
+    pub const fn counted(count: u64) -> Self {
+        Self::Number(count as f64)
+    }
+
     /// The unit's word in tables: `usd`, `tokens`, `requests`, `ms`, `percent`, `s` or `number`.
     #[must_use]
     pub const fn unit(self) -> &'static str {

@@ -7,89 +7,104 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{Contributor, Event, Notification, Quantity, Severity};
-use crate::domain::UtcMillis;
+use super::{
+    Contributor, Digest, DigestEntry, Event, Message, Notification, Quantity, digest,
+    wording::{
+        MAX_LISTED, MAX_NAME, completeness, cut, is_empty, notes, number, of_what, plain, subject, subject_of, time,
+        title, without_mentions,
+    },
+};
 
 /// Slack refuses a header with more characters.
 const MAX_HEADER: usize = 150;
 /// Slack refuses a section text with more characters.
 const MAX_SECTION: usize = 3000;
-/// A name longer than this says nothing more to people.
-const MAX_NAME: usize = 120;
-/// A longer note is cut.
-const MAX_NOTE: usize = 400;
-/// Contributors, notes and labels shown; a message stays far below Slack's 50 blocks.
-const MAX_LISTED: usize = 5;
 /// Cells of the progress bar.
 const BAR_CELLS: usize = 10;
+/// A line of a digest; those of a section together stay below [`MAX_SECTION`].
+const MAX_LINE: usize = 280;
 
 /// The body to post.
 #[must_use]
-pub(super) fn message(notification: &Notification) -> Value {
+pub(super) fn body(message: Message<'_>) -> Value {
+    match message {
+        Message::Alert(notification) => alert(notification),
+        Message::Digest(digest) => catch_up(digest),
+    }
+}
+
+fn alert(notification: &Notification) -> Value {
     let title = title(notification);
-    let mut blocks = vec![
-        json!({"type": "header", "text": {"type": "plain_text", "text": cut(&title, MAX_HEADER), "emoji": true}}),
-        section(&facts(notification)),
-    ];
+    let mut blocks = vec![header(&title), section(&facts(notification))];
+    let notes = notes(notification);
+    if !notes.is_empty() {
+        blocks.push(section(&escape(&notes.join("\n"))));
+    }
     if !notification.contributors.is_empty() {
         blocks.push(section(&contributors(&notification.contributors)));
     }
-    blocks.push(json!({
-        "type": "context",
-        "elements": [{"type": "mrkdwn", "text": cut(&completeness(notification), MAX_SECTION), "verbatim": true}],
-    }));
-    if !notification.dashboard_url.is_empty() {
-        // A link in text, not a button: buttons make Slack expect an interactivity endpoint.
-        let url = notification.dashboard_url.replace(['<', '>', '|', ' '], "").replace('&', "&amp;");
-        blocks.push(section(&format!("<{url}|Open the dashboard>")));
-    }
+    blocks.push(context(&escape(&completeness(notification))));
+    blocks.extend(link(&notification.dashboard_url));
     json!({"text": fallback(notification, &title), "blocks": blocks})
+}
+
+fn catch_up(digest: &Digest) -> Value {
+    let title = digest.title();
+    let mut blocks = vec![header(&title), section(&escape(&digest.intro()))];
+    for (heading, entries) in [("Still firing", &digest.firing), ("Over", &digest.ended)] {
+        if !entries.is_empty() {
+            blocks.push(section(&entry_list(heading, entries)));
+        }
+    }
+    blocks.push(context(digest::WHERE_TO_LOOK));
+    blocks.extend(link(&digest.dashboard_url));
+    json!({"text": cut(&escape(&title), MAX_SECTION), "blocks": blocks})
+}
+
+fn entry_list(heading: &str, entries: &[DigestEntry]) -> String {
+    let mut text = format!("*{heading}* ({})", entries.len());
+    for entry in entries.iter().take(digest::MAX_SHOWN) {
+        let _ = write!(text, "\n{}", cut(&escape(&entry.line()), MAX_LINE));
+    }
+    if let Some(more) = digest::and_more(entries) {
+        let _ = write!(text, "\n{more}");
+    }
+    text
+}
+
+fn header(title: &str) -> Value {
+    json!({"type": "header", "text": {"type": "plain_text", "text": cut(title, MAX_HEADER), "emoji": true}})
 }
 
 fn section(text: &str) -> Value {
     json!({"type": "section", "text": {"type": "mrkdwn", "text": cut(text, MAX_SECTION), "verbatim": true}})
 }
 
-fn symbol(notification: &Notification) -> &'static str {
-    match (notification.event, notification.severity) {
-        (Event::Resolved, _) => "✅",
-        (_, Severity::Critical) => "🚨",
-        (_, Severity::Warning) => "⚠️",
-        (_, Severity::Info) => "ℹ️",
-    }
+fn context(text: &str) -> Value {
+    json!({
+        "type": "context",
+        "elements": [{"type": "mrkdwn", "text": cut(text, MAX_SECTION), "verbatim": true}],
+    })
 }
 
-/// One line, not escaped: `⚠️ model-budget: gpt-4o reached 80 % of $1.00`.
-fn title(notification: &Notification) -> String {
-    let Notification { rule, group, scope, value, limit, .. } = notification;
-    let subject = subject(scope, &plain(group));
-    let what = match (notification.event, notification.threshold_percent) {
-        (Event::Resolved, _) => "is back below its limit".to_owned(),
-        (Event::Firing, Some(percent)) => format!("reached {percent} % of {limit}"),
-        (Event::StillFiring, Some(percent)) => format!("is still over {percent} % of {limit}"),
-        (Event::Firing, None) => format!("{} is {value} (limit {limit})", notification.measure),
-        (Event::StillFiring, None) => format!("{} is still {value} (limit {limit})", notification.measure),
-    };
-    format!("{} {}: {subject} {what}", symbol(notification), plain(rule))
-}
-
-/// `gpt-4o`, `(no user)`, or `all requests`.
-fn subject(scope: &str, group: &str) -> String {
-    match (scope, group) {
-        ("all", _) => "all requests".to_owned(),
-        (scope, "") => format!("(no {scope})"),
-        (_, group) => cut(group, MAX_NAME),
-    }
+/// A link in text, not a button: buttons make Slack expect an interactivity endpoint.
+fn link(url: &str) -> Option<Value> {
+    let url = url.replace(['<', '>', '|', ' '], "").replace('&', "&amp;");
+    (!url.is_empty()).then(|| section(&format!("<{url}|Open the dashboard>")))
 }
 
 /// What, how much against which limit, since when.
 fn facts(notification: &Notification) -> String {
     let Notification { scope, value, limit, measure, .. } = notification;
-    let subject = subject(scope, &plain(&notification.group));
-    let mut text = if notification.requests == 0 {
+    let subject = subject_of(notification);
+    let mut text = if is_empty(notification) {
         "No requests any more for ".to_owned()
+    } else if notification.kind == "policy" {
+        format!("The policy matched *{value}* (of {}) for ", notification.requests)
     } else if notification.threshold_percent.is_some() {
         format!("*{value}* of *{limit}* {} for ", escape(measure))
+    } else if let Some(of_what) = of_what(notification) {
+        format!("*{}*{}, limit *{limit}*, for ", number(*value), escape(of_what))
     } else {
         format!("*{value}* {}, limit *{limit}*, for ", escape(measure))
     };
@@ -97,7 +112,8 @@ fn facts(notification: &Notification) -> String {
         let _ = write!(text, "{} ", escape(scope));
     }
     let _ = write!(text, "`{}`", escape(&subject));
-    if let Some(percent) = value.percent_of(*limit).filter(|_| notification.requests > 0) {
+    let is_policy = notification.kind == "policy";
+    if let Some(percent) = value.percent_of(*limit).filter(|_| !is_empty(notification) && !is_policy) {
         let _ = write!(text, "\n`{}` {percent} %", bar(percent));
     }
     let _ = write!(text, "\n*Period:* {}", escape(&plain(&notification.period)));
@@ -105,12 +121,9 @@ fn facts(notification: &Notification) -> String {
     if notification.event == Event::Resolved {
         let _ = write!(text, " *until* {}", time(notification.at));
     }
-    if let Some(exceeding) = notification.exceeding_requests {
+    if let Some(exceeding) = notification.exceeding_requests.filter(|_| !is_policy) {
         let limit = if matches!(limit, Quantity::Milliseconds(_)) { format!(" over {limit}") } else { String::new() };
         let _ = write!(text, "\n*Requests{limit}:* {exceeding} of {}", notification.requests);
-    }
-    for note in notification.notes.iter().take(MAX_LISTED) {
-        let _ = write!(text, "\n{}", escape(&cut(&plain(note), MAX_NOTE)));
     }
     for (name, value) in notification.labels.iter().take(MAX_LISTED) {
         let _ = write!(text, "\n*{}:* {}", escape(&cut(&plain(name), MAX_NAME)), escape(&cut(&plain(value), MAX_NAME)));
@@ -139,36 +152,6 @@ fn contributors(contributors: &[Contributor]) -> String {
     text
 }
 
-/// How much the numbers can be trusted.
-fn completeness(notification: &Notification) -> String {
-    let Notification { requests, priced_requests, at, .. } = notification;
-    let of_requests = !matches!(notification.kind.as_str(), "sql" | "lag" | "signature_failures" | "dead_letters");
-    let mut text = if !of_requests {
-        "Not of requests".to_owned()
-    } else if *requests == 0 {
-        "No requests".to_owned()
-    } else {
-        let share = u128::from(*priced_requests) * 1000 / u128::from(*requests);
-        format!("Priced: {priced_requests} of {requests} requests ({}.{} %)", share / 10, share % 10)
-    };
-    if of_requests && priced_requests < requests {
-        text.push_str("; spend is at least what is shown");
-    }
-    match notification.newest_event {
-        Some(newest) => {
-            let _ = write!(text, " · newest event {}, {} s before", time(newest), at.since(newest).as_secs());
-        }
-        None => text.push_str(" · no event within the last hour"),
-    }
-    let _ = write!(
-        text,
-        " · decided {} · {}",
-        time(*at),
-        escape(&plain(&notification.fingerprint).chars().take(12).collect::<String>())
-    );
-    text
-}
-
 /// Shown in notifications of the operating system and to screen readers. Slack reads it as markup, hence escaped.
 fn fallback(notification: &Notification, title: &str) -> String {
     let Notification { value, limit, period, .. } = notification;
@@ -179,55 +162,20 @@ fn fallback(notification: &Notification, title: &str) -> String {
     cut(&escape(&format!("{title}, {details}")), MAX_SECTION)
 }
 
-fn time(at: UtcMillis) -> String {
-    jiff::Timestamp::from_millisecond(at.0)
-        .map_or_else(|_| at.to_string(), |timestamp| timestamp.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
-}
-
-/// One line without control characters and without what ends a code span.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|character| match character {
-            '`' => 'ˋ',
-            character if character.is_control() || is_invisible(character) => ' ',
-            character => character,
-        })
-        .collect()
-}
-
-/// Characters that reorder or hide text.
-const fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
 /// Slack's three entities; with them no `<!channel>`, `<@U…>` or link can be written. A bare `@channel` is split, for
 /// workspaces that still turn such words into mentions.
 fn escape(text: &str) -> String {
-    let mut escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    for word in ["channel", "here", "everyone"] {
-        escaped = escaped.replace(&format!("@{word}"), &format!("@\u{2060}{word}"));
-    }
-    escaped
-}
-
-/// At most `max` characters; cut text ends with `…` and never within an entity.
-fn cut(text: &str, max: usize) -> String {
-    if text.chars().count() <= max {
-        return text.to_owned();
-    }
-    let mut kept: String = text.chars().take(max - 1).collect();
-    if let Some(start) = kept.rfind('&')
-        && !kept[start..].contains(';')
-    {
-        kept.truncate(start);
-    }
-    kept + "…"
+    without_mentions(&text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::UsdAmount;
+    use super::{super::Severity, *};
+    use crate::domain::{UsdAmount, UtcMillis};
+
+    fn message(notification: &Notification) -> Value {
+        body(Message::Alert(notification))
+    }
 
     fn usd(text: &str) -> Quantity {
         Quantity::Usd(text.parse::<UsdAmount>().expect("valid"))
@@ -319,7 +267,7 @@ mod tests {
         assert_eq!(lines.len(), 3);
         let ended = Notification { event: Event::Resolved, value: Quantity::Milliseconds(900.0), ..slow };
         let lines = texts(&message(&ended));
-        assert_eq!(lines[0], "✅ model-budget: gpt-4o is back below its limit");
+        assert_eq!(lines[0], "✅ model-budget: gpt-4o is back below its limit after 0 s");
         assert!(lines[1].contains("*until* 2025-09-08 15:44:57 UTC"), "{}", lines[1]);
     }
 

@@ -25,7 +25,7 @@ pub use roles::{Role, Roles};
 
 use crate::{
     admin,
-    alert::AlertMetrics,
+    alert::{AlertMetrics, Resender},
     consumer::{ByIdApi, Consumer, ConsumerError, ConsumerMetrics, ConsumerParts, Judgement, RetryConsumer},
     contents::{
         ContentsMetrics, Inspector, alert_rules,
@@ -38,7 +38,10 @@ use crate::{
     ingress::{self, RunningIngress},
     pricing::PriceBook,
     settings::{ContentsStore, Settings},
-    store::{Database, DatabaseOptions, Reader, StoreError, StoreMetrics, engine::EngineError, migrate, server_client},
+    store::{
+        Database, DatabaseOptions, LedgerMetrics, Reader, StoreError, StoreMetrics, apply_retention,
+        engine::EngineError, migrate, server_client,
+    },
     telemetry::Health,
     tls,
 };
@@ -146,8 +149,11 @@ impl Service {
             migrate_when_there(&self.settings, &client, clock.as_ref(), &self.health).await?;
         }
         warn_of_open_contents(&self.settings, &reader, timeout).await;
-        self.admin
-            .control(&self.settings, DeadLetters::new(self.log.clone(), client.clone(), timeout, clock.clone()))?;
+        self.admin.control(
+            &self.settings,
+            DeadLetters::new(self.log.clone(), client.clone(), timeout, clock.clone()),
+            Resender::new(&client, &self.settings.notifiers),
+        )?;
         let store_metrics = StoreMetrics::new(registry)?;
         let inserted = Arc::new(Notify::new());
         if roles.has(Role::Consumer) {
@@ -179,7 +185,9 @@ impl Service {
                 reader,
                 timeout,
                 grace,
+                retention: settings.clickhouse.retention.clone(),
                 store_metrics,
+                ledger_metrics: LedgerMetrics::new(registry)?,
                 inserted,
                 alerts,
                 scores,
@@ -399,7 +407,12 @@ async fn migrate_when_there(
     health: &Health,
 ) -> Result<(), StoreError> {
     loop {
-        match migrate(client, &settings.clickhouse.cluster, clock).await {
+        let (cluster, retention) = (&settings.clickhouse.cluster, &settings.clickhouse.retention);
+        let migrated = async {
+            migrate(client, cluster, clock).await?;
+            apply_retention(client, retention, cluster).await
+        };
+        match migrated.await {
             Err(error @ (StoreError::ClickHouse { .. } | StoreError::Timeout { .. }))
                 if !settings.clickhouse.is_embedded() =>
             {

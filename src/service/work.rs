@@ -1,7 +1,7 @@
-//! What the leader does: keeps the rollups and sends the alerts, for one term.
+//! What the leader does: keeps the rollups and the ledger, and sends the alerts, for one term.
 //!
 //! A term starts from what is in ClickHouse, never from what an earlier one of the same process remembers. The rollups
-//! start at once: `store::rollup` says why a predecessor that still writes does no harm. The alerter asks ClickHouse
+//! and the ledger start at once: `store::rollup` and `store::ledger` say why a predecessor that still writes does no harm. The alerter asks ClickHouse
 //! whether its term stands before it records steps and before each message. A predecessor may have been told yes just
 //! before this term began, so its insert and its message may still be under way. Unless it ended in order, the alerter
 //! therefore waits: for an insert (`clickhouse.timeout_ms`) and a message (`notifiers.timeout_ms`). Then it loads what was
@@ -21,8 +21,8 @@ use crate::{
     alert::{AlertError, AlertMetrics, Alerter},
     contents::scores::ScoreSender,
     domain::Clock,
-    settings::{AlertSettings, NotifierSettings},
-    store::{Reader, Rollups, StoreError, StoreMetrics, Term},
+    settings::{AlertSettings, NotifierSettings, RetentionSettings},
+    store::{Ledger, LedgerMetrics, Reader, Rollups, StoreError, StoreMetrics, Term},
     telemetry::Health,
 };
 
@@ -35,7 +35,9 @@ pub(super) struct Accounts {
     pub(super) timeout: Duration,
     /// How long a predecessor's last steps may be under way; zero where there can be none.
     pub(super) grace: Duration,
+    pub(super) retention: RetentionSettings,
     pub(super) store_metrics: StoreMetrics,
+    pub(super) ledger_metrics: LedgerMetrics,
     pub(super) inserted: Arc<Notify>,
     pub(super) alerts: AlertSettings,
     pub(super) notifiers: NotifierSettings,
@@ -78,8 +80,13 @@ impl Work for Accounts {
             Ok(alerter) => alerter.fenced_by(term.clone()),
             Err(error) => return Ended::Again(error.to_string()),
         };
-        let (rollups, rolled_up) =
-            Rollups::new(self.client.clone(), self.timeout, self.store_metrics.clone(), Arc::clone(&self.inserted));
+        let (rollups, rolled_up) = Rollups::new(
+            &self.client,
+            self.timeout,
+            &self.retention,
+            self.store_metrics.clone(),
+            Arc::clone(&self.inserted),
+        );
         self.health.ready(PART);
         let (stop_rollups, stop_alerter) = (CancellationToken::new(), CancellationToken::new());
         let mut rollups = tokio::spawn(rollups.fenced_by(term.clone()).run(stop_rollups.clone()));
@@ -94,6 +101,8 @@ impl Work for Accounts {
                 alerter.run(until, rolled_up).await;
             }
         });
+        let ledger = Ledger::new(self.client.clone(), self.timeout, self.ledger_metrics.clone());
+        let mut ledger = tokio::spawn(ledger.fenced_by(term.clone()).run(stop_alerter.clone()));
         let scores = self.scores.clone();
         let (until, scoring) = (stop_alerter.clone(), term.clone());
         let mut scores = tokio::spawn(async move {
@@ -108,6 +117,7 @@ impl Work for Accounts {
             () = term.lost() => Why::Deposed,
             result = &mut rollups => if term.is_lost() { Why::Deposed } else { Why::Died("rollups", result) },
             result = &mut alerter => Why::Died("alerter", result),
+            result = &mut ledger => if term.is_lost() { Why::Deposed } else { Why::Died("ledger", result) },
             result = &mut scores => if term.is_lost() { Why::Deposed } else { Why::Died("scores", result) },
         };
         match &why {
@@ -118,6 +128,7 @@ impl Work for Accounts {
         stopped(&mut rollups, "rollups").await;
         stop_alerter.cancel();
         stopped(&mut alerter, "alerter").await;
+        stopped(&mut ledger, "ledger").await;
         stopped(&mut scores, "scores").await;
         match why {
             Why::Stop | Why::Revoked => {

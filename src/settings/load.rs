@@ -164,11 +164,19 @@ impl Settings {
             key: "contents.policies".to_owned(),
             message: error.to_string(),
         })?;
+        self.check_notifiers()?;
         if self.clickhouse.is_embedded() && !self.clickhouse.cluster.is_empty() {
             return Err(SettingsError::Value {
                 place: "settings".to_owned(),
                 key: "clickhouse.cluster".to_owned(),
                 message: "needs clickhouse.url: the embedded engine has no cluster".to_owned(),
+            });
+        }
+        if let Some((key, message)) = self.clickhouse.retention.fault() {
+            return Err(SettingsError::Value {
+                place: "settings".to_owned(),
+                key: format!("clickhouse.retention.{key}"),
+                message,
             });
         }
         if self.ingress.max_in_flight_bytes < self.ingress.max_body_bytes {
@@ -177,6 +185,21 @@ impl Settings {
                 key: "ingress.max_in_flight_bytes".to_owned(),
                 message: "must not be below ingress.max_body_bytes".to_owned(),
             });
+        }
+        Ok(())
+    }
+}
+
+impl Settings {
+    /// Receivers and routes by themselves, and the receivers that rules name.
+    fn check_notifiers(&self) -> Result<(), SettingsError> {
+        let wrong = |(key, message)| SettingsError::Value { place: "settings".to_owned(), key, message };
+        self.notifiers.check().map_err(wrong)?;
+        for rule in &self.alerts.rules {
+            for name in rule.notifiers.iter().flatten() {
+                let key = || format!("alerts.rules, rule `{}`, notifiers", rule.name);
+                self.notifiers.check_name(name).map_err(|message| wrong((key(), message)))?;
+            }
         }
         Ok(())
     }
@@ -215,6 +238,11 @@ fn explain(error: figment::Error) -> SettingsError {
                 suggestion: nearest.map(|name| format!(", did you mean `{}`?", dotted(name))).unwrap_or_default(),
                 known: known.join(", "),
             }
+        }
+        Kind::UnknownVariant(word, known) => {
+            let near = nearest_key(&word, known).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+            let message = format!("`{word}` is none{near}; there are {}", known.join(", "));
+            SettingsError::Value { place, key: path, message }
         }
         kind => SettingsError::Value { place, key: path, message: kind.to_string() },
     }
@@ -283,6 +311,63 @@ mod tests {
         ] {
             let message = contents(text).expect_err(text).to_string();
             assert!(message.contains(expected), "{text}\n{message}");
+        }
+    }
+
+    #[test]
+    fn receivers_and_routes_are_checked() {
+        let receiver = |keys: &str| format!("[[notifiers.receivers]]\nname = \"ops\"\n{keys}");
+        let discord = receiver("type = \"discord\"\nwebhook_url = \"https://discord.example/1\"");
+        let with = |more: &str| format!("{discord}\n{more}");
+        let settings =
+            load_text(&with("[[notifiers.routes]]\nseverity = \"critical\"\nreceivers = [\"ops\", \"slack\"]"));
+        let notifiers = settings.expect("is right").notifiers;
+        assert_eq!(notifiers.names().collect::<Vec<_>>(), ["slack", "ops"]);
+        assert_eq!(notifiers.routes[0].severity, ["critical"]);
+        let rule = "[[alerts.rules]]\nname = \"r\"\nkind = \"budget\"\nlimit_usd = 1\nnotifiers = ";
+        assert!(load_text(&with(&format!("{rule}[\"ops\"]"))).is_ok());
+        for (text, expected) in [
+            (receiver("type = \"discrod\"\nwebhook_url = \"x\""), "did you mean `discord`?"),
+            (receiver("webhook_url = \"x\""), "type"),
+            (receiver("type = \"teams\"\nwebhok_url = \"x\""), "webhok_url`, did you mean `"),
+            (
+                receiver("type = \"teams\"\nwebhook_url = \"secret\""),
+                "notifiers.receivers.ops: webhook_url is not an http(s) URL",
+            ),
+            (
+                receiver("type = \"slack_bot\"\ntoken = \"env:HELIOMETER_NO_SUCH\"\nchannel = \"c\""),
+                "HELIOMETER_NO_SUCH is not set",
+            ),
+            (receiver("type = \"alertmanager\"\nurls = []"), "urls needs 1 to 10"),
+            (
+                receiver("type = \"email\"\nsmtp_host = \"h\"\nfrom = \"nobody\"\nto = \"a@example.org\""),
+                "from `nobody` is not an address",
+            ),
+            (
+                receiver(
+                    "type = \"email\"\nsmtp_host = \"h\"\nsmtp_tls = \"off\"\nusername = \"u\"\npassword = \"p\"\nfrom = \"a@b.c\"\nto = \"a@b.c\"",
+                ),
+                "would send the password in the clear",
+            ),
+            (with(&discord), "notifiers.receivers.ops: the name is used twice"),
+            (discord.replace("\"ops\"", "\"op s\""), "must be 1 to 64 of"),
+            (with("[[notifiers.routes]]\nreceivers = [\"opps\"]"), "unknown receiver `opps`, did you mean `ops`?"),
+            (with("[[notifiers.routes]]\nseverity = \"crit\"\nreceivers = []"), "notifiers.routes.0.severity"),
+            (with("[[notifiers.routes]]\nreciever = \"ops\""), "did you mean"),
+            (with("[[notifiers.routes]]\nseverity = \"info\""), "receivers"),
+            (with(&format!("{rule}[\"slak\"]")), "rule `r`, notifiers: unknown receiver `slak`, did you mean `slack`?"),
+            (
+                format!(
+                    "[notifiers]\nslack_webhook_url = \"https://x.example\"\n{}",
+                    discord.replace("\"ops\"", "\"slack\"")
+                ),
+                "choose another name",
+            ),
+            ("[notifiers]\nretry_for_hours = 0".to_owned(), "retry_for_hours: must be between 1 and 720"),
+        ] {
+            let message = load_text(&text).expect_err(&text).to_string();
+            assert!(message.contains(expected), "{text}\n{message}");
+            assert!(!message.contains("\"secret\""), "{message}");
         }
     }
 

@@ -1,12 +1,12 @@
 //! Every setting with its default and its unit. The README's table is made from these comments.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 
-use super::{AlertSettings, ContentsSettings, EventLogSettings};
+use super::{AlertSettings, ClickHouseSettings, ContentsSettings, EventLogSettings, NotifierSettings};
 use crate::{
-    domain::{Secret, SourceName},
+    domain::{SampleRate, Secret, SourceName},
     pricing::text::EntryText,
 };
 
@@ -183,6 +183,10 @@ pub struct SourceSettings {
     pub name: SourceName,
     /// Any of these may have signed; two while rotating.
     pub secrets: Vec<Secret>,
+    /// Percent of its calls that the source sends, above 0: the sample rate of its webhook at Helicone. Totals then have
+    /// estimates beside what was counted.
+    #[serde(default)]
+    pub sample_rate_percent: SampleRate,
     /// Hosts from which stored bodies may be fetched, as globs such as `*.amazonaws.com`; none allows any.
     #[serde(default)]
     pub fetch_hosts: Vec<String>,
@@ -204,69 +208,11 @@ impl SourceSettings {
         Self {
             name,
             secrets,
+            sample_rate_percent: SampleRate::ALL,
             fetch_hosts: Vec::new(),
             fetch_allow_http: None,
             helicone_api_url: None,
             helicone_api_key: None,
-        }
-    }
-}
-
-/// `[clickhouse]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ClickHouseSettings {
-    /// `http(s)://host:port` of a server; empty means the embedded engine.
-    pub url: String,
-    /// The database that holds everything.
-    pub database: String,
-    /// Cluster of a server's configuration (`remote_servers`), of one shard, on all of whose replicas the tables are made
-    /// and replicated; empty: this one server. Chosen before the first start.
-    pub cluster: String,
-    /// User of a server.
-    pub user: String,
-    /// Password of a server.
-    pub password: Option<Secret>,
-    /// User with read-only rights on a server, for `heliometer sql`; the embedded engine makes its own.
-    pub reader_user: String,
-    /// Password of that user.
-    pub reader_password: Option<Secret>,
-    /// HTTP port of the embedded engine on 127.0.0.1; 0 takes any free one.
-    pub http_port: u16,
-    /// Native-protocol port of the embedded engine on 127.0.0.1; 0 takes any free one.
-    pub tcp_port: u16,
-    /// `libchdb.so`; empty looks beside the program, in `./engine` and in the user's cache directory.
-    pub engine_library: PathBuf,
-    /// Memory the embedded engine may use for queries, in bytes.
-    pub engine_max_memory_bytes: u64,
-    /// Rows wait at most this long for their batch.
-    pub flush_interval_ms: u64,
-    /// A batch is inserted at once when it has this many rows.
-    pub flush_rows: usize,
-    /// An insert or query that takes longer is given up and tried again.
-    pub timeout_ms: u64,
-    /// Apply migrations when `serve` starts.
-    pub migrate_on_start: bool,
-}
-
-impl Default for ClickHouseSettings {
-    fn default() -> Self {
-        Self {
-            url: String::new(),
-            database: "heliometer".to_owned(),
-            cluster: String::new(),
-            user: "default".to_owned(),
-            password: None,
-            reader_user: String::new(),
-            reader_password: None,
-            http_port: 8123,
-            tcp_port: 9000,
-            engine_library: PathBuf::new(),
-            engine_max_memory_bytes: 4 * 1024 * 1024 * 1024,
-            flush_interval_ms: 500,
-            flush_rows: 20_000,
-            timeout_ms: 30_000,
-            migrate_on_start: true,
         }
     }
 }
@@ -337,24 +283,6 @@ pub struct PricingSettings {
     pub overrides: Vec<EntryText>,
 }
 
-/// `[notifiers]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NotifierSettings {
-    /// Slack incoming webhook. `SLACK_WEBHOOK_URL`.
-    pub slack_webhook_url: Option<Secret>,
-    /// One delivery attempt must finish within this.
-    pub timeout_ms: u64,
-    /// Deliveries are tried again with backoff for this long.
-    pub retry_for_hours: u64,
-}
-
-impl Default for NotifierSettings {
-    fn default() -> Self {
-        Self { slack_webhook_url: None, timeout_ms: 10_000, retry_for_hours: 24 }
-    }
-}
-
 /// `[limits]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -417,18 +345,4 @@ pub enum LogFormat {
     Json,
     /// For people.
     Pretty,
-}
-
-impl ClickHouseSettings {
-    /// Whether the engine is started as a child process.
-    #[must_use]
-    pub const fn is_embedded(&self) -> bool {
-        self.url.is_empty()
-    }
-
-    /// [`Self::timeout_ms`].
-    #[must_use]
-    pub const fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout_ms)
-    }
 }

@@ -43,6 +43,14 @@ pub enum SimulatorError {
         /// What was written, without a query.
         url: String,
     },
+    /// The expected requests cannot be written down.
+    #[error("cannot write the expected requests to {path}: {source}")]
+    ExpectRequests {
+        /// The file.
+        path: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// The secret is empty or cannot be a key.
     #[error("the signing secret is empty; export HELICONE_WEBHOOK_SECRET (or name another variable with --secret-env)")]
     Secret,

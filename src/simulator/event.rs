@@ -149,6 +149,12 @@ impl Event {
         }
     }
 
+    /// Whether the inline response body says when it was created. Anthropic's, Gemini's and Bedrock's never do.
+    pub(super) const fn tells_creation(&self) -> bool {
+        matches!(self.model.shape, Shape::OpenAi | Shape::Groq)
+            && !matches!(self.kind, Kind::ProviderError | Kind::WithoutMetadata | Kind::WithoutData)
+    }
+
     /// The payload's `model`. Without a response, the name that was asked for.
     pub(super) const fn model_name(&self) -> Option<&'static str> {
         match self.kind {

@@ -9,6 +9,7 @@ use super::{
     faults::DeliveryFault,
     number_set::NumberSet,
 };
+use crate::domain::UtcMillis;
 
 /// What a correct receiver makes of one delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +53,50 @@ pub struct CountedRequest {
     pub completion_tokens: Option<u64>,
     /// Helicone's own total when its counts are credible, else the sum.
     pub total_tokens: Option<u64>,
+    /// Prompt tokens from the provider's cache, as far as the body tells.
+    pub cached_tokens: u64,
+    /// The body's own creation time, where it is to be believed; else the time of receipt counts.
+    pub event_time: Option<UtcMillis>,
+    /// As the gateway measured it.
+    pub latency_ms: Option<u64>,
+    /// How the call ended.
+    pub status: CallStatus,
 }
 
-/// The rules, applied to one event.
-pub(super) fn expectation(event: &Event, fault: Option<DeliveryFault>) -> Expectation {
+/// How a call ended, as far as its response tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CallStatus {
+    /// There is a response.
+    #[default]
+    Success,
+    /// The provider refused.
+    Error,
+    /// There is no response.
+    Unknown,
+}
+
+impl CallStatus {
+    /// Its name in the view `requests`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Error => "error",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    const fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::ProviderError => Self::Error,
+            Kind::WithoutMetadata => Self::Unknown,
+            _ => Self::Success,
+        }
+    }
+}
+
+/// The rules, applied to one event. `created_at` is what its body says of its creation, if that is to be believed.
+pub(super) fn expectation(event: &Event, fault: Option<DeliveryFault>, created_at: Option<UtcMillis>) -> Expectation {
     match fault {
         Some(DeliveryFault::BadSignature) => return Expectation::Unauthorized,
         Some(DeliveryFault::NotJson | DeliveryFault::NoRequestId) => return Expectation::DeadLetter,
@@ -66,6 +107,10 @@ pub(super) fn expectation(event: &Event, fault: Option<DeliveryFault>) -> Expect
         model: event.model_name().unwrap_or_default().to_owned(),
         provider: event.provider().unwrap_or_default().to_owned(),
         user_id: event.user_id.clone().unwrap_or_default(),
+        cached_tokens: event.body_usage().map_or(0, |_| event.tokens.cache_read),
+        event_time: created_at.filter(|_| event.tells_creation()),
+        latency_ms: event.metadata().map(|_| event.latency_ms).filter(|latency_ms| *latency_ms > 0),
+        status: CallStatus::of(event.kind),
         ..CountedRequest::default()
     };
     let told = event.metadata();
@@ -340,11 +385,11 @@ mod tests {
         ];
         let mut ledger = Ledger::new(20);
         for (number, event) in (0..).zip(&events) {
-            let expected = expectation(event, None);
+            let expected = expectation(event, None, None);
             assert_ne!(ledger.record(number, &expected, 200), Recorded::Unexpected);
             assert_eq!(ledger.record(number, &expected, 503), Recorded::Unexpected);
         }
-        ledger.record(0, &expectation(&events[0], None), 200);
+        ledger.record(0, &expectation(&events[0], None, None), 200);
         ledger.record(9, &Expectation::DeadLetter, 400);
         ledger.record(10, &Expectation::Unauthorized, 401);
 
@@ -382,9 +427,31 @@ mod tests {
     }
 
     #[test]
+    fn a_call_was_made_when_its_body_says_so() {
+        let at = UtcMillis(1_757_346_297_000);
+        for (kind, alias, event_time, status) in [
+            (Kind::Plain, "gpt-4o", Some(at), "success"),
+            (Kind::StringBodies, "gpt-4o", Some(at), "success"),
+            (Kind::StreamWithoutUsage, "gpt-4o", Some(at), "success"),
+            (Kind::Plain, "claude", None, "success"),
+            (Kind::UsageOnlyInBody, "anthropic.claude", None, "success"),
+            (Kind::WithoutData, "gpt-4o", None, "success"),
+            (Kind::ProviderError, "gpt-4o", None, "error"),
+            (Kind::WithoutMetadata, "gpt-4o", None, "unknown"),
+        ] {
+            let Expectation::Counted(request) = expectation(&event(kind, alias, None, 9, 9, 9), None, Some(at)) else {
+                panic!("{kind:?} counts");
+            };
+            assert_eq!((request.event_time, request.status.as_str()), (event_time, status), "{kind:?}");
+            let has_metadata = !matches!(kind, Kind::WithoutData | Kind::WithoutMetadata);
+            assert_eq!(request.latency_ms, has_metadata.then_some(900), "{kind:?}");
+        }
+    }
+
+    #[test]
     fn unknown_is_not_zero() {
-        let unknown = expectation(&event(Kind::StreamWithoutUsage, "gpt-4o", None, 9, 9, 9), None);
-        let zero = expectation(&event(Kind::ProviderError, "gpt-4o", None, 9, 9, 9), None);
+        let unknown = expectation(&event(Kind::StreamWithoutUsage, "gpt-4o", None, 9, 9, 9), None, None);
+        let zero = expectation(&event(Kind::ProviderError, "gpt-4o", None, 9, 9, 9), None, None);
         let tokens = |expectation| match expectation {
             Expectation::Counted(request) => (request.prompt_tokens, request.cost_pico_usd),
             other => panic!("{other:?}"),
@@ -395,7 +462,7 @@ mod tests {
     #[test]
     fn the_file_reads_back() {
         let mut ledger = Ledger::new(1);
-        ledger.record(0, &expectation(&event(Kind::Plain, "gpt-4o", None, 1, 2, 3), None), 200);
+        ledger.record(0, &expectation(&event(Kind::Plain, "gpt-4o", None, 1, 2, 3), None, None), 200);
         let totals = ledger.totals(u64::MAX, "default", 1, 0);
         let text = serde_json::to_string(&totals).expect("JSON");
         assert!(text.contains(r#""accepted":1"#) && text.contains(r#""cost_usd":"0.000000000003""#), "{text}");

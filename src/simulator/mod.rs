@@ -14,6 +14,7 @@ mod client;
 mod error;
 mod event;
 mod expect;
+mod expect_requests;
 mod faults;
 mod number_set;
 mod payload;
@@ -27,7 +28,7 @@ mod send;
 mod storage;
 
 pub use error::SimulatorError;
-pub use expect::{CountedRequest, Expectation, ExpectedTotals, ModelSums, Sums, UserSums};
+pub use expect::{CallStatus, CountedRequest, Expectation, ExpectedTotals, ModelSums, Sums, UserSums};
 pub use faults::Faults;
 pub use payload::Signer;
 pub use plan::{Plan, PlanOptions, SimulatedEvent};

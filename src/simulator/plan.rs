@@ -9,7 +9,7 @@ use super::{
     bodies::Bodies,
     event::{Event, Kind},
     expect,
-    faults::{DeliveryFault, StorageFault},
+    faults::{BackDating, DeliveryFault, StorageFault},
     payload::payload,
     random::{self, Random, Stream},
 };
@@ -123,7 +123,8 @@ impl Plan {
         let event = Event::new(self.seed(), number);
         let signed_at_seconds = now.0.div_euclid(1000);
         let request_id = random::request_id(self.seed(), number).to_string();
-        let bodies = Bodies::new(self.seed(), &event, created_at_seconds(&event, signed_at_seconds));
+        let (created_at_seconds, back_dating) = self.created_at_seconds(&event, signed_at_seconds);
+        let bodies = Bodies::new(self.seed(), &event, created_at_seconds);
         let url = self.object_url(&event, &request_id, signed_at_seconds);
         let mut body = payload(&event, &request_id, &bodies, &url).into_bytes();
         let fault = self.faults().delivery(self.seed(), number);
@@ -136,22 +137,36 @@ impl Plan {
             }
             Some(DeliveryFault::BadSignature) | None => {}
         }
+        // Within a week before receipt, which is not long after it was due.
+        let believable = (!matches!(back_dating, BackDating::Implausible { .. }))
+            .then_some(UtcMillis::from_seconds(created_at_seconds));
         let signer = if fault == Some(DeliveryFault::BadSignature) { &self.wrong_signer } else { &self.signer };
         SimulatedEvent {
             number,
             request_id,
             signature: signer.sign(&body),
             body: Bytes::from(body),
-            expectation: expect::expectation(&event, fault),
+            expectation: expect::expectation(&event, fault, believable),
         }
     }
 
-    /// How many events later an event is sent again, if it is. The test button, and what is refused, comes once.
-    pub(super) fn duplicate_distance(&self, number: u64) -> Option<u64> {
-        let distance = self.faults().duplicate_distance(self.seed(), number)?;
-        let is_counted = self.faults().delivery(self.seed(), number).is_none()
-            && Event::new(self.seed(), number).kind != Kind::TestButton;
-        is_counted.then_some(distance)
+    /// How many events later an event is sent again, each time. The test button, and what is refused, comes once.
+    pub(super) fn duplicate_distances(&self, number: u64) -> Vec<u64> {
+        let mut distances = self.faults().duplicate_distances(self.seed(), number);
+        if self.faults().delivery(self.seed(), number).is_some()
+            || Event::new(self.seed(), number).kind == Kind::TestButton
+        {
+            distances.clear();
+        }
+        distances
+    }
+
+    /// What the body says of its creation: the response was created when the call began, and the webhook left when it
+    /// was over; unless it is back-dated.
+    fn created_at_seconds(&self, event: &Event, signed_at_seconds: i64) -> (i64, BackDating) {
+        let began_at_seconds = signed_at_seconds - i64::try_from(event.latency_ms / 1000).unwrap_or(0);
+        let back_dating = self.faults().back_dating(self.seed(), event.number);
+        (began_at_seconds - back_dating.earlier_seconds(), back_dating)
     }
 
     /// Whether a receiver that fetches everything gets this event's object in the end.
@@ -189,7 +204,8 @@ impl Plan {
         let id = path.strip_prefix(&self.object_path(""))?.strip_suffix("/request_response_body")?;
         let number = random::event_number(self.seed(), Uuid::parse_str(id).ok()?)?;
         let event = (number < self.count()).then(|| Event::new(self.seed(), number))?;
-        let json = Bodies::new(self.seed(), &event, created_at_seconds(&event, signed_at_seconds)).stored();
+        let (created_at_seconds, _) = self.created_at_seconds(&event, signed_at_seconds);
+        let json = Bodies::new(self.seed(), &event, created_at_seconds).stored();
         Some(StoredObject::Found { number, json, fault: self.faults().storage(self.seed(), number) })
     }
 
@@ -218,11 +234,6 @@ impl Plan {
     fn storage_signature(&self, path: &str, date: &str, expires: &str) -> String {
         self.storage_signer.sign(format!("{path}\n{date}\n{expires}").as_bytes())
     }
-}
-
-/// The response was created when the call began; the webhook left when it was over.
-fn created_at_seconds(event: &Event, signed_at_seconds: i64) -> i64 {
-    signed_at_seconds - i64::try_from(event.latency_ms / 1000).unwrap_or(0)
 }
 
 const AMZ_DATE: &str = "%Y%m%dT%H%M%SZ";

@@ -19,6 +19,10 @@ pub(super) enum Stream {
     Identity = 6,
     /// Jitter between retries.
     Retry = 7,
+    /// What is held back for long.
+    Late = 8,
+    /// Wrong creation times.
+    BackDating = 9,
 }
 
 /// `SplitMix64`: small, fast, and specified to the bit, which the standard generators of `rand` are not.

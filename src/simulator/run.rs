@@ -19,6 +19,7 @@ use url::Url;
 
 use super::{
     ExpectedTotals, Faults, FetchCounts, Plan, PlanOptions, SimulatorError, client,
+    expect_requests::ExpectedRequests,
     send::{Sender, Tally},
     storage::BoundStorage,
 };
@@ -27,6 +28,8 @@ use crate::domain::{Clock, Secret, SourceName};
 /// Events that one run may have: for each, three bits are kept.
 const MAX_COUNT: u64 = 1_000_000_000;
 const MAX_CONCURRENCY: u64 = 4096;
+/// An hour and more.
+const MAX_ATTEMPTS: u64 = 1000;
 /// No fetch for this long after the last event means that no more are coming.
 const QUIET: Duration = Duration::from_secs(2);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -56,6 +59,10 @@ pub struct RunOptions {
     pub ca_files: Vec<PathBuf>,
     /// Deliveries under way at once.
     pub concurrency: usize,
+    /// How often a delivery is attempted at most while it is answered 429 or 503, or not at all.
+    pub max_attempts: u32,
+    /// Where each accepted request is written down, as CSV.
+    pub expect_requests: Option<PathBuf>,
     /// How long the storage server stays after the last event at most.
     pub linger: Duration,
 }
@@ -127,6 +134,7 @@ pub async fn run(
 ) -> Result<Report, SimulatorError> {
     check(&options)?;
     let (url, source) = webhook_url(&options.url, options.source.clone())?;
+    let requests = options.expect_requests.as_deref().map(ExpectedRequests::create).transpose()?;
     let bound = BoundStorage::bind(options.storage_listen).await?;
     let storage_url = match options.storage_url {
         Some(url) => url,
@@ -141,7 +149,7 @@ pub async fn run(
         storage_url: storage_url.clone(),
     })?);
     let client = client::build(&url, &options.ca_files, options.concurrency)?;
-    let sender = Arc::new(Sender::new(Arc::clone(&plan), client, url.clone(), stop.clone()));
+    let sender = Arc::new(Sender::new(Arc::clone(&plan), client, url.clone(), options.max_attempts, stop.clone()));
     let storage = Arc::new(bound.serve(Arc::clone(&plan), Arc::clone(&clock)));
     sink.started(plan.seed(), &url, &storage_url);
 
@@ -156,11 +164,12 @@ pub async fn run(
         }
     });
     let begun = Instant::now();
-    let mut tally = Tally::new(plan.count());
+    let mut tally = Tally::new(plan.count(), requests);
     let rate_per_second = NonZeroU32::new(options.rate_per_second);
     tally.send_all(&sender, clock.as_ref(), rate_per_second, options.concurrency).await;
     let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     drop(ticker);
+    tally.finish_requests()?;
 
     let was_stopped = stop.is_cancelled();
     if !was_stopped {
@@ -187,6 +196,7 @@ fn check(options: &RunOptions) -> Result<(), SimulatorError> {
         if (min..=max).contains(&value) { Ok(()) } else { Err(SimulatorError::OutOfRange { option, min, max }) }
     };
     in_range("--count", options.count, 1, MAX_COUNT)?;
+    in_range("--max-attempts", options.max_attempts.into(), 1, MAX_ATTEMPTS)?;
     in_range("--concurrency", options.concurrency as u64, 1, MAX_CONCURRENCY)
 }
 

@@ -137,6 +137,8 @@ fn options(url: Url, count: u64, faults: &str) -> RunOptions {
         secret: Secret::new("s3cret"),
         ca_files: Vec::new(),
         concurrency: 16,
+        max_attempts: 12,
+        expect_requests: None,
         linger: Duration::from_secs(10),
     }
 }
@@ -165,6 +167,24 @@ async fn the_report_equals_what_a_receiver_counts() {
     assert_eq!(totals.by_user.iter().map(|group| group.sums.requests).sum::<u64>(), totals.sums.requests);
     assert!(report.fetches.distinct > report.fetchable * 8 / 10, "{:?} of {}", report.fetches, report.fetchable);
     assert_eq!(report.fetches.refused, 0);
+}
+
+#[tokio::test]
+async fn every_accepted_request_is_written_down_once() {
+    let (url, seen) = receiver(0).await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let options = RunOptions {
+        expect_requests: Some(file.path().to_path_buf()),
+        ..options(url, 600, "duplicates=10,bad-signature=3,not-json=2,late=5,back-dated=20")
+    };
+    let report = run_to_end(options).await;
+    let text = std::fs::read_to_string(file.path()).expect("written");
+    let lines: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert!(lines.iter().all(|fields| fields.len() == 12), "{text}");
+    let ids: HashSet<String> = lines.iter().map(|fields| fields[0].to_owned()).collect();
+    assert_eq!((ids.len(), &ids), (lines.len(), &seen.lock().expect("not poisoned").ids));
+    let cost = lines.iter().filter_map(|fields| fields[5].parse::<rust_decimal::Decimal>().ok());
+    assert_eq!(cost.sum::<rust_decimal::Decimal>().to_string(), report.totals.sums.cost_usd);
 }
 
 #[tokio::test]
@@ -235,7 +255,8 @@ async fn unusable_options_are_refused() {
     let url = Url::parse("http://127.0.0.1:1").expect("valid");
     for (options, named) in [
         (options(url.clone(), 0, ""), "--count"),
-        (RunOptions { concurrency: 0, ..options(url, 1, "") }, "--concurrency"),
+        (RunOptions { concurrency: 0, ..options(url.clone(), 1, "") }, "--concurrency"),
+        (RunOptions { max_attempts: 0, ..options(url, 1, "") }, "--max-attempts"),
         (options(Url::parse("ftp://host/").expect("valid"), 1, ""), "--url"),
     ] {
         let stop = CancellationToken::new();

@@ -1,4 +1,4 @@
-//! The order of deliveries: events in turn, some held back, some a second time.
+//! The order of deliveries: events in turn, some held back, some for long, some again.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -9,7 +9,8 @@ use crate::domain::{Clock, UtcMillis};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Delivery {
     pub(super) number: u64,
-    /// A duplicate carries its first delivery's time, so that its bytes are the same.
+    /// A duplicate carries its first delivery's time, so that its bytes are the same; a late event the time at which it
+    /// was due.
     pub(super) signed_at: UtcMillis,
 }
 
@@ -17,13 +18,14 @@ pub(super) struct Delivery {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Held {
     Reordered { turn: u64, number: u64 },
+    Late { turn: u64, delivery: Delivery },
     Duplicate { turn: u64, delivery: Delivery },
 }
 
 impl Held {
     const fn turn(&self) -> u64 {
         match self {
-            Self::Reordered { turn, .. } | Self::Duplicate { turn, .. } => *turn,
+            Self::Reordered { turn, .. } | Self::Late { turn, .. } | Self::Duplicate { turn, .. } => *turn,
         }
     }
 }
@@ -45,10 +47,13 @@ impl<'a> Schedule<'a> {
         self.held.push(Reverse((held.turn(), held)));
     }
 
-    /// The first delivery of an event, now; its duplicate goes on hold.
-    fn first(&mut self, number: u64) -> Delivery {
-        let delivery = Delivery { number, signed_at: self.clock.now() };
-        if let Some(distance) = self.plan.duplicate_distance(number) {
+    fn due_now(&self, number: u64) -> Delivery {
+        Delivery { number, signed_at: self.clock.now() }
+    }
+
+    /// The first delivery of an event; its duplicates go on hold.
+    fn first(&mut self, delivery: Delivery) -> Delivery {
+        for distance in self.plan.duplicate_distances(delivery.number) {
             self.hold(Held::Duplicate { turn: self.turn + distance, delivery });
         }
         delivery
@@ -63,7 +68,8 @@ impl Iterator for Schedule<'_> {
             let is_over = self.turn >= self.plan.count();
             if self.held.peek().is_some_and(|Reverse((turn, _))| is_over || *turn <= self.turn) {
                 return match self.held.pop()?.0.1 {
-                    Held::Reordered { number, .. } => Some(self.first(number)),
+                    Held::Reordered { number, .. } => Some(self.first(self.due_now(number))),
+                    Held::Late { delivery, .. } => Some(self.first(delivery)),
                     Held::Duplicate { delivery, .. } => Some(delivery),
                 };
             }
@@ -72,9 +78,13 @@ impl Iterator for Schedule<'_> {
             }
             let number = self.turn;
             self.turn += 1;
-            match self.plan.faults().reorder_distance(self.plan.seed(), number) {
-                Some(distance) => self.hold(Held::Reordered { turn: self.turn + distance, number }),
-                None => return Some(self.first(number)),
+            let (faults, seed) = (self.plan.faults(), self.plan.seed());
+            if let Some(distance) = faults.late_distance(seed, number) {
+                self.hold(Held::Late { turn: self.turn + distance, delivery: self.due_now(number) });
+            } else if let Some(distance) = faults.reorder_distance(seed, number) {
+                self.hold(Held::Reordered { turn: self.turn + distance, number });
+            } else {
+                return Some(self.first(self.due_now(number)));
             }
         }
     }
@@ -83,7 +93,10 @@ impl Iterator for Schedule<'_> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::plan::tests::{NOW, plan},
+        super::{
+            faults::{DUPLICATE_DISTANCE, MAX_DUPLICATES},
+            plan::tests::{NOW, plan},
+        },
         *,
     };
     use crate::domain::ManualClock;
@@ -121,17 +134,41 @@ mod tests {
             }
         }
         assert_eq!(first_times.len(), 1000);
-        assert!((150..250).contains(&duplicates), "{duplicates}");
+        assert!((300..450).contains(&duplicates), "{duplicates}");
+    }
+
+    #[test]
+    fn late_events_come_with_the_bytes_of_when_they_were_due() {
+        let (plan, clock) = (plan(3, 60_000, "late=1,duplicates=20"), ManualClock::at(NOW));
+        let (mut latest, mut late, mut numbers) = (0, 0, std::collections::HashSet::new());
+        for delivery in Schedule::new(&plan, &clock) {
+            clock.advance(std::time::Duration::from_secs(1));
+            if numbers.insert(delivery.number) && delivery.number < latest {
+                late += 1;
+                let distance = plan.faults().late_distance(3, delivery.number).expect("is late");
+                // Those that are due after the last event come with it.
+                let least = distance.min(60_000 - delivery.number);
+                assert!(clock.now().since(delivery.signed_at).as_secs() >= least, "{delivery:?}");
+            }
+            latest = latest.max(delivery.number);
+        }
+        assert_eq!(numbers.len(), 60_000);
+        assert!((450..750).contains(&late), "{late}");
     }
 
     #[test]
     fn little_is_held_back() {
-        let (plan, clock) = (plan(3, 20_000, "duplicates=100,reorder=50"), ManualClock::at(NOW));
-        let mut schedule = Schedule::new(&plan, &clock);
-        let mut most = 0;
-        while schedule.next().is_some() {
-            most = most.max(schedule.held.len());
+        for (faults, bound) in [
+            ("duplicates=100,reorder=50", DUPLICATE_DISTANCE * MAX_DUPLICATES + 100),
+            ("duplicates=100,late=2", DUPLICATE_DISTANCE * MAX_DUPLICATES + 1_200),
+        ] {
+            let (plan, clock) = (plan(3, 100_000, faults), ManualClock::at(NOW));
+            let mut schedule = Schedule::new(&plan, &clock);
+            let mut most = 0;
+            while schedule.next().is_some() {
+                most = most.max(schedule.held.len() as u64);
+            }
+            assert!(most < bound, "{faults}: {most} held back");
         }
-        assert!(most < 600, "{most} held back");
     }
 }

@@ -20,16 +20,15 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{
-    Expectation, ExpectedTotals, Plan, Progress,
+    Expectation, ExpectedTotals, Plan, Progress, SimulatorError,
     expect::{Ledger, Recorded},
+    expect_requests::ExpectedRequests,
     random::{Random, Stream},
     schedule::{Delivery, Schedule},
     storage::Storage,
 };
 use crate::domain::Clock;
 
-/// Together about half a minute, enough for a receiver to start again.
-const MAX_ATTEMPTS: u32 = 12;
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// A receiver's `Retry-After` is believed up to here.
@@ -53,6 +52,7 @@ pub(super) struct Sender {
     plan: Arc<Plan>,
     client: Client,
     url: Url,
+    max_attempts: u32,
     counters: Counters,
     stop: CancellationToken,
 }
@@ -60,6 +60,7 @@ pub(super) struct Sender {
 /// How a delivery ended.
 struct Delivered {
     number: u64,
+    request_id: String,
     expectation: Expectation,
     /// `None` when no attempt was answered.
     status: Option<u16>,
@@ -75,11 +76,19 @@ pub(super) struct Tally {
     /// Objects of accepted requests that can be fetched.
     pub(super) fetchable: u64,
     uncertain: u64,
+    /// Where each request is written down, as long as that works.
+    requests: Option<Result<ExpectedRequests, SimulatorError>>,
 }
 
 impl Tally {
-    pub(super) fn new(count: u64) -> Self {
-        Self { ledger: Ledger::new(count), unexpected: BTreeMap::new(), fetchable: 0, uncertain: 0 }
+    pub(super) fn new(count: u64, requests: Option<ExpectedRequests>) -> Self {
+        let requests = requests.map(Ok);
+        Self { ledger: Ledger::new(count), unexpected: BTreeMap::new(), fetchable: 0, uncertain: 0, requests }
+    }
+
+    /// Completes what is written down.
+    pub(super) fn finish_requests(&mut self) -> Result<(), SimulatorError> {
+        self.requests.take().map_or(Ok(()), |requests| requests?.finish())
     }
 
     /// What a correct receiver must show now.
@@ -154,11 +163,24 @@ impl Tally {
             return;
         };
         match self.ledger.record(delivered.number, &delivered.expectation, status) {
-            Recorded::New => self.fetchable += u64::from(sender.plan.is_fetchable(delivered.number)),
+            Recorded::New => {
+                self.fetchable += u64::from(sender.plan.is_fetchable(delivered.number));
+                self.write_down(sender, &delivered);
+            }
             Recorded::Expected => {}
             Recorded::Unexpected => {
                 *self.unexpected.entry(format!("{status} instead of {expected}")).or_default() += 1;
             }
+        }
+    }
+
+    fn write_down(&mut self, sender: &Sender, delivered: &Delivered) {
+        if let (Some(Ok(requests)), Expectation::Counted(request)) = (&mut self.requests, &delivered.expectation)
+            && let Err(error) = requests.write(&delivered.request_id, request)
+        {
+            // Nothing more can be proven.
+            sender.stop.cancel();
+            self.requests = Some(Err(error));
         }
     }
 }
@@ -196,8 +218,8 @@ enum Attempt {
 }
 
 impl Sender {
-    pub(super) fn new(plan: Arc<Plan>, client: Client, url: Url, stop: CancellationToken) -> Self {
-        Self { plan, client, url, counters: Counters::default(), stop }
+    pub(super) fn new(plan: Arc<Plan>, client: Client, url: Url, max_attempts: u32, stop: CancellationToken) -> Self {
+        Self { plan, client, url, max_attempts, counters: Counters::default(), stop }
     }
 
     pub(super) fn retries(&self) -> u64 {
@@ -216,11 +238,16 @@ impl Sender {
 
     async fn deliver(&self, delivery: Delivery) -> Delivered {
         let event = self.plan.event(delivery.number, delivery.signed_at);
-        let mut delivered =
-            Delivered { number: event.number, expectation: event.expectation, status: None, is_uncertain: false };
+        let mut delivered = Delivered {
+            number: event.number,
+            request_id: event.request_id,
+            expectation: event.expectation,
+            status: None,
+            is_uncertain: false,
+        };
         let mut jitter = Random::new(self.plan.seed(), event.number, Stream::Retry);
         let mut backoff = FIRST_BACKOFF;
-        for attempt in 1..=MAX_ATTEMPTS {
+        for attempt in 1..=self.max_attempts {
             let wait = match self.attempt(event.body.clone(), &event.signature).await {
                 Attempt::Answered { status, retry_after } => {
                     self.counters.answered.fetch_add(1, Ordering::Relaxed);
@@ -236,7 +263,7 @@ impl Sender {
                     None
                 }
             };
-            if attempt == MAX_ATTEMPTS {
+            if attempt == self.max_attempts {
                 break;
             }
             // From half of the backoff to all of it, so that what was refused together does not come back together.

@@ -122,6 +122,12 @@ impl Database {
         self.engine.as_ref().map(|engine| engine.endpoint().tcp_port)
     }
 
+    /// Whether the embedded engine was started for this, and nobody else uses it.
+    #[must_use]
+    pub const fn is_own_engine(&self) -> bool {
+        self.engine.is_some()
+    }
+
     /// One statement's or insert's limit.
     #[must_use]
     pub const fn timeout(&self) -> Duration {
@@ -182,16 +188,22 @@ impl Reader {
         Some(user.map(|(user, password)| Self { url, database, user, password }))
     }
 
+    /// A client with this user's rights and the database set.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::default()
+            .with_url(&self.url)
+            .with_user(&self.user)
+            .with_password(self.password.expose())
+            .with_database(&self.database)
+    }
+
     /// Whether this user may read contents. Asks for no row.
     ///
     /// # Errors
     /// [`StoreError`] when ClickHouse cannot be asked.
     pub async fn may_read_contents(&self, timeout: Duration) -> Result<bool, StoreError> {
-        let client = Client::default()
-            .with_url(&self.url)
-            .with_user(&self.user)
-            .with_password(self.password.expose())
-            .with_database(&self.database);
+        let client = self.client();
         let query = client.query("SELECT count() FROM (SELECT request_body FROM content_rows LIMIT 0)");
         match bounded(timeout, "asking for the reader's rights", query.fetch_one::<u64>()).await {
             Ok(_) => Ok(true),
@@ -247,6 +259,12 @@ fn server_reader(settings: &ClickHouseSettings) -> (String, Secret) {
     } else {
         (settings.reader_user.clone(), settings.reader_password.clone().unwrap_or_else(|| Secret::new("")))
     }
+}
+
+/// Microseconds since 1970 by the server's clock.
+pub(crate) async fn server_time_us(client: &Client, timeout: Duration) -> Result<i64, StoreError> {
+    let query = client.query("SELECT toUnixTimestamp64Micro(now64(6))");
+    bounded(timeout, "reading the server's time", query.fetch_one::<i64>()).await
 }
 
 /// Waits for `work` at most `timeout` and says what was being done when it fails.

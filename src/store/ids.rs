@@ -4,6 +4,9 @@
 //! as before; another position with the same request id is a duplicate. Each partition remembers its recent
 //! ids; they are reloaded from ClickHouse when the partition is assigned. Ids that no longer fit in memory are
 //! looked up in ClickHouse, so the memory's size changes speed, never a total.
+//!
+//! That duplicates come in the partition of the first message holds as long as the log has the same number of partitions.
+//! Kafka's topics can be given more. From then on whatever is not in memory is looked up, in all partitions.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,7 +18,7 @@ use serde::Deserialize;
 
 use super::{StoreError, client::bounded};
 use crate::{
-    domain::{DedupeKey, SourceName},
+    domain::{DedupeKey, SourceName, UtcMillis},
     event_log::{Offset, Partition},
 };
 
@@ -26,6 +29,8 @@ pub struct FirstSeen {
     pub partition: Partition,
     /// Its offset.
     pub offset: Offset,
+    /// When it was received: in a log that was replaced another message may have its place.
+    pub received_at: UtcMillis,
 }
 
 #[derive(Row, Deserialize)]
@@ -34,13 +39,32 @@ struct SeenRow {
     request_id: String,
     log_partition: u16,
     log_offset: u64,
+    /// Milliseconds since 1970, UTC.
+    received_at: i64,
+}
+
+/// Remembers that the topic has so many partitions. Returns whether it ever had another number of them, so that keys have
+/// moved between partitions.
+///
+/// # Errors
+/// [`StoreError`] when ClickHouse cannot be asked.
+pub async fn have_keys_moved(client: &Client, timeout: Duration, partitions: usize) -> Result<bool, StoreError> {
+    let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
+    let query = client.query("SELECT DISTINCT partitions FROM log_layouts");
+    let known = bounded(timeout, "reading log_layouts", query.fetch_all::<u32>()).await?;
+    if !known.contains(&partitions) {
+        let query = client.query("INSERT INTO log_layouts (partitions) SELECT toUInt32(?)").bind(partitions);
+        bounded(timeout, "writing log_layouts", query.execute()).await?;
+    }
+    Ok(known.iter().any(|count| *count != partitions))
 }
 
 /// The recent request ids of one partition.
 #[derive(Debug)]
 pub struct RecentIds {
     first_seen: HashMap<DedupeKey, FirstSeen>,
-    order: VecDeque<DedupeKey>,
+    /// Oldest first, with the offsets of those that ClickHouse may not have yet.
+    order: VecDeque<(DedupeKey, Option<Offset>)>,
     max_ids: usize,
     /// Whether every stored request of this partition is in memory; if not, a miss must be looked up.
     is_complete: bool,
@@ -59,8 +83,8 @@ impl RecentIds {
     ) -> Result<Self, StoreError> {
         let query = client
             .query(
-                "SELECT source, request_id, log_partition, log_offset FROM request_rows \
-                 WHERE log_partition = ? AND is_deleted = 0 ORDER BY log_offset DESC LIMIT ?",
+                "SELECT source, request_id, log_partition, log_offset, toUnixTimestamp64Milli(r.received_at) AS received_at \
+                 FROM request_rows AS r WHERE log_partition = ? AND is_deleted = 0 ORDER BY log_offset DESC LIMIT ?",
             )
             .bind(partition.0)
             .bind(max_ids as u64 + 1);
@@ -77,6 +101,11 @@ impl RecentIds {
     #[must_use]
     pub fn empty(max_ids: usize) -> Self {
         Self { first_seen: HashMap::new(), order: VecDeque::new(), max_ids: max_ids.max(1), is_complete: true }
+    }
+
+    /// From now on nothing is believed to be new that ClickHouse was not asked about: other partitions may have it.
+    pub fn distrust(&mut self) {
+        self.is_complete = false;
     }
 
     /// Brings ids that are not in memory but in ClickHouse back into memory. Costs nothing while memory is complete.
@@ -102,8 +131,8 @@ impl RecentIds {
         }
         let query = client
             .query(
-                "SELECT source, request_id, log_partition, log_offset FROM request_rows \
-                 WHERE request_id IN ? AND is_deleted = 0 ORDER BY received_at DESC",
+                "SELECT source, request_id, log_partition, log_offset, toUnixTimestamp64Milli(r.received_at) AS received_at \
+                 FROM request_rows AS r WHERE request_id IN ? AND is_deleted = 0 ORDER BY r.received_at DESC",
             )
             .bind(missing);
         // Oldest last, so that the first message of an id wins.
@@ -119,24 +148,39 @@ impl RecentIds {
         self.first_seen.get(&key).copied()
     }
 
-    /// Remembers a request's first position.
+    /// Remembers a request's first position, which is not in ClickHouse yet.
     pub fn insert(&mut self, key: DedupeKey, seen: FirstSeen) {
+        self.remember(key, seen, Some(seen.offset));
+    }
+
+    fn remember(&mut self, key: DedupeKey, seen: FirstSeen, unwritten: Option<Offset>) {
         if self.first_seen.insert(key, seen).is_none() {
-            self.order.push_back(key);
+            self.order.push_back((key, unwritten));
         }
-        while self.order.len() > self.max_ids {
-            if let Some(oldest) = self.order.pop_front() {
-                self.first_seen.remove(&oldest);
-                self.is_complete = false;
-            }
+    }
+
+    /// Forgets the oldest ids that are too many, but none that ClickHouse could not tell: every message below
+    /// `written_below` is there. So it can hold more than its limit by what is in flight.
+    pub fn trim(&mut self, written_below: Offset) {
+        let is_written = |unwritten: Option<Offset>| unwritten.is_none_or(|offset| offset < written_below);
+        while self.order.len() > self.max_ids
+            && let Some((oldest, _)) = self.order.front().copied().filter(|(_, unwritten)| is_written(*unwritten))
+        {
+            self.order.pop_front();
+            self.first_seen.remove(&oldest);
+            self.is_complete = false;
         }
     }
 
     fn insert_row(&mut self, row: &SeenRow) {
         // A source that is no longer configured still has a valid name; anything else cannot match a message.
         if let Ok(source) = SourceName::new(&row.source) {
-            let seen = FirstSeen { partition: Partition(row.log_partition), offset: Offset(row.log_offset) };
-            self.insert(DedupeKey::new(&source, &row.request_id), seen);
+            let seen = FirstSeen {
+                partition: Partition(row.log_partition),
+                offset: Offset(row.log_offset),
+                received_at: UtcMillis(row.received_at),
+            };
+            self.remember(DedupeKey::new(&source, &row.request_id), seen, None);
         }
     }
 }
@@ -146,15 +190,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forgets_the_oldest_and_knows_it() {
+    fn forgets_the_oldest_that_is_written_and_knows_it() {
         let source = SourceName::default();
-        let mut ids = RecentIds::empty(2);
-        for offset in 0..3 {
-            let seen = FirstSeen { partition: Partition(0), offset: Offset(offset) };
-            ids.insert(DedupeKey::new(&source, &offset.to_string()), seen);
+        let key = |offset: u64| DedupeKey::new(&source, &offset.to_string());
+        for (what, written_below, forgotten) in [
+            ("nothing is written", 0, 0..0),
+            ("the first is written", 1, 0..1),
+            ("more are written than there is room for", 5, 0..3),
+        ] {
+            let mut ids = RecentIds::empty(2);
+            for offset in 0..5 {
+                let seen = FirstSeen { partition: Partition(0), offset: Offset(offset), received_at: UtcMillis(0) };
+                ids.insert(key(offset), seen);
+            }
+            ids.trim(Offset(written_below));
+            for offset in 0..5 {
+                assert_eq!(ids.get(key(offset)).is_none(), forgotten.contains(&offset), "{what}: {offset}");
+            }
+            assert_eq!(ids.is_complete, forgotten.is_empty(), "{what}");
         }
-        assert_eq!(ids.get(DedupeKey::new(&source, "0")), None);
-        assert!(ids.get(DedupeKey::new(&source, "2")).is_some());
-        assert!(!ids.is_complete);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::{Batch, StoreError};
 
@@ -17,6 +17,8 @@ pub struct StoreMetrics {
     rollup_lag_seconds: Gauge,
     rollup_buckets: IntCounter,
     rollup_errors: IntCounterVec,
+    rollup_backlog_buckets: IntGauge,
+    rollup_closed_buckets: IntCounter,
 }
 
 impl StoreMetrics {
@@ -49,6 +51,14 @@ impl StoreMetrics {
                 Opts::new("heliometer_rollup_errors_total", "Rollup passes that failed and were tried again."),
                 &["error"],
             )?,
+            rollup_backlog_buckets: IntGauge::new(
+                "heliometer_rollup_backlog_buckets",
+                "Minutes that a large correction touched and that are still to be recomputed, the newest first.",
+            )?,
+            rollup_closed_buckets: IntCounter::new(
+                "heliometer_rollup_closed_buckets_total",
+                "Minutes that were touched and left as they are, because retention may have removed rows of theirs.",
+            )?,
         };
         registry.register(Box::new(metrics.batches.clone()))?;
         registry.register(Box::new(metrics.rows.clone()))?;
@@ -58,6 +68,8 @@ impl StoreMetrics {
         registry.register(Box::new(metrics.rollup_lag_seconds.clone()))?;
         registry.register(Box::new(metrics.rollup_buckets.clone()))?;
         registry.register(Box::new(metrics.rollup_errors.clone()))?;
+        registry.register(Box::new(metrics.rollup_backlog_buckets.clone()))?;
+        registry.register(Box::new(metrics.rollup_closed_buckets.clone()))?;
         Ok(metrics)
     }
 
@@ -83,9 +95,20 @@ impl StoreMetrics {
         self.insert_retries.with_label_values(&[error.label()]).inc();
     }
 
-    pub(super) fn rolled_up(&self, buckets: usize, elapsed: Duration) {
+    pub(super) fn rolled_up(&self, buckets: usize, backlog: usize, elapsed: Duration) {
         self.rollup_buckets.inc_by(buckets as u64);
+        self.rollup_backlog_buckets.set(i64::try_from(backlog).unwrap_or(i64::MAX));
         self.rollup_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    pub(super) fn closed_minutes(&self, buckets: usize) {
+        if buckets > 0 {
+            tracing::warn!(
+                minutes = buckets,
+                "calls came for minutes whose rows clickhouse.retention.requests_days has removed; their totals stay"
+            );
+            self.rollup_closed_buckets.inc_by(buckets as u64);
+        }
     }
 
     pub(super) fn rollup_failed(&self, error: &StoreError) {

@@ -31,7 +31,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [Migration; 8] = migrations! {
+const MIGRATIONS: [Migration; 11] = migrations! {
     1 => "0001_requests.sql",
     2 => "0002_outcomes.sql",
     3 => "0003_rollups.sql",
@@ -39,6 +39,9 @@ const MIGRATIONS: [Migration; 8] = migrations! {
     5 => "0005_dead_letters.sql",
     6 => "0006_costs.sql",
     7 => "0007_contents.sql",
+    8 => "0008_grains.sql",
+    9 => "0009_ledger.sql",
+    10 => "0010_notifiers.sql",
     11 => "0011_alerting.sql",
 };
 

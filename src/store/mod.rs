@@ -8,21 +8,25 @@ mod dead_letters;
 pub mod engine;
 mod error;
 mod ids;
+mod ledger;
 mod metrics;
 mod migrations;
+mod retention;
 mod rollup;
 mod rows;
 mod term;
 mod writer;
 
 pub use client::{Database, DatabaseOptions, Reader};
-pub(crate) use client::{bounded, server_client};
+pub(crate) use client::{bounded, server_client, server_time_us};
 pub use dead_letters::{PendingDeadLetter, RecentOutcome, pending_dead_letters, recent_outcomes};
 pub use error::StoreError;
-pub use ids::{FirstSeen, RecentIds};
+pub use ids::{FirstSeen, RecentIds, have_keys_moved};
+pub use ledger::{Ledger, LedgerAudit, LedgerMetrics, LogReset, OffsetRange, PartitionAudit, audit_ledger};
 pub use metrics::StoreMetrics;
 pub use migrations::{AppliedMigration, migrate, pending};
-pub use rollup::Rollups;
+pub use retention::{Horizons, apply_retention};
+pub use rollup::{Comparison, Difference, Grain, Grouping, Rollups, Table, compare, request_recomputation};
 pub use rows::{
     ContentRow, DeadLetterHandlingRow, DeadLetterRow, InspectionRow, LogPositionRow, OutcomeRow, RequestRow, ScoreRow,
     UsageSource,

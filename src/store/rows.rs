@@ -7,6 +7,8 @@
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::SampleRate;
+
 /// `request_rows`, without `inserted_at`, which the server sets.
 #[derive(Clone, Debug, Default, PartialEq, Row, Serialize, Deserialize)]
 pub struct RequestRow {
@@ -46,6 +48,8 @@ pub struct RequestRow {
     pub status: String,
     pub fetch_status: String,
     pub is_test: bool,
+    #[serde(with = "crate::domain::sample_rate_as_decimal")]
+    pub sample_rate_percent: SampleRate,
     pub log_partition: u16,
     pub log_offset: u64,
     pub version: u64,

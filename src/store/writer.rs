@@ -8,6 +8,7 @@ use super::{
     ContentRow, DeadLetterHandlingRow, DeadLetterRow, InspectionRow, LogPositionRow, OutcomeRow, RequestRow, ScoreRow,
     StoreError, StoreMetrics, client::bounded,
 };
+use crate::crash_point::crash_point;
 
 /// Everything that one flush writes.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +47,7 @@ pub async fn write_batch(
 ) -> Result<(), StoreError> {
     let started = Instant::now();
     write_requests(client, timeout, &batch.requests).await?;
+    crash_point!(ConsumerInserted);
     insert(client, timeout, "content_rows", &batch.contents).await?;
     insert(client, timeout, "inspection_rows", &batch.inspections).await?;
     write_scores(client, timeout, &batch.scores).await?;

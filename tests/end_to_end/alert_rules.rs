@@ -73,6 +73,22 @@ async fn rules_limits_and_silences_change_without_a_restart() {
     let check = server.command().args(["rules", "check"]).output().expect("rules check");
     assert_eq!(check.status.code(), Some(2), "{}", text(&check.stderr));
 
+    let unknown = "notifiers = [\"nobody\"]\n";
+    write(
+        &config,
+        &format!(
+            "{more}[[notifiers.receivers]]\nname = \"nobody\"\ntype = \"discord\"\nwebhook_url = \"https://discord.example/1\"\n"
+        ),
+    );
+    write(&path("rules/late.toml"), &format!("[[rules]]\nname = \"late\"\nkind = \"lag\"\n{unknown}"));
+    wait_until("the receiver that came after the start to be refused", || {
+        server
+            .log()
+            .contains("unknown receiver `nobody`; receivers are slack. Receivers and routes are read at start")
+            .then_some(())
+    });
+    std::fs::remove_file(path("rules/late.toml")).expect("removed");
+
     let log = server.log().len();
     write(&config, &more);
     wait_until("the right rules to be read", || server.log()[log..].contains("alert rules read again").then_some(()));
@@ -103,7 +119,8 @@ async fn rules_limits_and_silences_change_without_a_restart() {
 
     // One rule less.
     write(&config, &more.replace(BUDGET, ""));
-    let left = "(SELECT count() FROM alerts WHERE rule = 'first' AND reason = 'rule_removed')";
+    let left = "(SELECT count() FROM alerts WHERE rule = 'first' AND reason = 'rule_removed' AND kind = 'budget' \
+        AND scope = 'all' AND severity = 'warning' AND state = 'resolved')";
     wait_until("the first rule to be gone", || (server.count(left) == 1).then_some(()));
     let check = server.command().args(["rules", "check"]).output().expect("rules check");
     assert!(text(&check.stdout).contains("users: tells, for each user, when 100 %"), "{}", text(&check.stdout));

@@ -10,7 +10,7 @@ use axum::{Router, routing::post};
 use heliometer::{
     alert::{AlertMetrics, Alerter, DeliveryPolicy, Rule},
     domain::{Clock, Secret, SystemClock, UtcMillis},
-    settings::{AlertSettings, NotifierSettings, Settings},
+    settings::{AlertSettings, NotifierSettings, RetentionSettings, Settings},
     store::{Batch, Database, DatabaseOptions, RequestRow, Rollups, StoreMetrics, migrate, write_batch},
     telemetry::Health,
 };
@@ -68,6 +68,20 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        let mut world = Self::without_rollups().await;
+        let (rollups, rolled_up) = Rollups::new(
+            world.database.client(),
+            TIMEOUT,
+            &RetentionSettings::default(),
+            world.metrics.clone(),
+            Arc::clone(&world.inserted),
+        );
+        world.rolled_up = rolled_up;
+        world.rollups = tokio::spawn(rollups.run(world.shutdown.clone()));
+        world
+    }
+
+    pub(crate) async fn without_rollups() -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let mut settings = Settings::default();
         settings.data_dir.0 = directory.path().to_path_buf();
@@ -86,12 +100,15 @@ impl World {
             };
         migrate(database.client(), "", &SystemClock).await.expect("migrations");
         let metrics = StoreMetrics::new(&Registry::new()).expect("metrics");
-        let inserted = Arc::new(Notify::new());
-        let (rollups, rolled_up) =
-            Rollups::new(database.client().clone(), TIMEOUT, metrics.clone(), Arc::clone(&inserted));
-        let shutdown = CancellationToken::new();
-        let rollups = tokio::spawn(rollups.run(shutdown.clone()));
-        Self { database, metrics, inserted, rolled_up, rollups, shutdown, _directory: directory }
+        Self {
+            database,
+            metrics,
+            inserted: Arc::new(Notify::new()),
+            rolled_up: watch::channel(0).1,
+            rollups: tokio::spawn(async {}),
+            shutdown: CancellationToken::new(),
+            _directory: directory,
+        }
     }
 
     pub(crate) async fn insert(&self, requests: Vec<RequestRow>) {
@@ -267,9 +284,9 @@ async fn windows_fire_and_resolve() {
     texts.sort();
     assert_eq!(texts.len(), 4, "{texts:?}");
     assert!(texts[0].contains("each: gpt-4o-2024-08-06 slowest request is 9,000 ms (limit 5,000 ms)"), "{texts:?}");
-    assert!(texts[1].contains("ratio: all requests share of requests over a token ratio of 10 is 25 %"), "{texts:?}");
-    assert!(texts[2].contains("each: gpt-4o-2024-08-06 is back below its limit"), "{texts:?}");
-    assert!(texts[3].contains("ratio: all requests is back below its limit"), "{texts:?}");
+    assert!(texts[1].contains("ratio: 25 % of requests over a token ratio of 10"), "{texts:?}");
+    assert!(texts[2].contains("each: gpt-4o-2024-08-06 has no requests any more, after"), "{texts:?}");
+    assert!(texts[3].contains("ratio: no requests any more, after"), "{texts:?}");
     let contributors = world
         .rows(
             "SELECT JSONExtractRaw(details, 'contributors') FROM alert_transitions \

@@ -6,16 +6,24 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::mpsc,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     time::{Duration, Instant},
 };
 
-use heliometer::simulator::ExpectedTotals;
+use heliometer::{
+    event_log::{EmbeddedLog, EventLog, KafkaLog},
+    settings::EventLogSettings,
+    simulator::ExpectedTotals,
+};
 use hmac::{Hmac, KeyInit, Mac};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use prometheus::Registry;
 use serde::de::DeserializeOwned;
 use sha2::Sha256;
 use tempfile::TempDir;
@@ -45,6 +53,11 @@ impl Options {
         self.with("HELIOMETER__FETCH__ALLOW_HTTP", "true")
             .with("HELIOMETER__FETCH__ALLOW_PRIVATE_CIDRS", "[\"127.0.0.0/8\"]")
     }
+}
+
+/// The program under test. The long chaos runs name an optimised one in `HELIOMETER_TEST_PROGRAM`.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("HELIOMETER_TEST_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_heliometer").into(), PathBuf::from)
 }
 
 /// A running server and its data directory.
@@ -77,6 +90,13 @@ impl Server {
     }
 
     pub(crate) fn start_again(&mut self) {
+        if let Err(status) = self.try_start_again() {
+            panic!("serve ended at its start with {status}; its log:\n{}", self.log());
+        }
+    }
+
+    /// Where it may be killed before it says where it listens: its end then.
+    pub(crate) fn try_start_again(&mut self) -> Result<(), ExitStatus> {
         assert!(self.process.is_none(), "already running");
         let log = self.directory.path().join("serve.log");
         let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log file");
@@ -95,10 +115,13 @@ impl Server {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let line = lines.recv_timeout(left).unwrap_or_else(|_| {
-                let log = std::fs::read_to_string(&log).unwrap_or_default();
-                panic!("serve did not announce itself; its log:\n{log}")
-            });
+            let line = match lines.recv_timeout(left) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Disconnected) => return Err(child.wait().expect("wait")),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("serve did not announce itself; its log:\n{}", self.log());
+                }
+            };
             let value = |name: &str| line.trim().strip_prefix(name).map(|value| value.trim().to_owned());
             webhook_url = webhook_url.or_else(|| value("webhook "));
             admin_url = admin_url.or_else(|| value("live page "));
@@ -111,11 +134,19 @@ impl Server {
             webhook_url: webhook_url.expect("a webhook URL"),
             admin_url: admin_url.expect("an admin URL"),
         });
+        Ok(())
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        let status = self.process.as_mut()?.child.try_wait().expect("wait")?;
+        self.process = None;
+        Some(status)
     }
 
     /// The program with this server's settings.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_heliometer"));
+        let mut command = Command::new(program());
         for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("HELIOMETER_") && !key.contains("ENGINE")) {
             command.env_remove(key);
         }
@@ -148,6 +179,36 @@ impl Server {
 
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.directory.path().join("data")
+    }
+
+    /// The event log, while the server is stopped.
+    pub(crate) fn open_log(&self) -> Arc<dyn EventLog> {
+        let partitions = self.options.settings.iter().rev().find(|(key, _)| key == "HELIOMETER__EVENT_LOG__PARTITIONS");
+        let settings = EventLogSettings {
+            retention_hours: u64::from(u16::MAX),
+            partitions: partitions.map_or(4, |(_, count)| count.parse().expect("a number")),
+            ..EventLogSettings::default()
+        };
+        let registry = Registry::new();
+        let variables = self.event_log();
+        if variables.is_empty() {
+            let directory = self.data_dir().join("event_log");
+            return Arc::new(EmbeddedLog::open(&directory, &settings, &registry).expect("the log"));
+        }
+        let value = |name: &str| {
+            variables.iter().find(|(key, _)| key.ends_with(name)).map(|(_, value)| value.clone()).expect("is set")
+        };
+        let brokers = serde_json::from_str(&value("BROKERS")).expect("a list");
+        let settings = EventLogSettings { brokers, topic_prefix: value("TOPIC_PREFIX"), ..settings };
+        Arc::new(KafkaLog::connect(&settings, &registry).expect("Kafka"))
+    }
+
+    /// The name of a topic in Kafka.
+    #[cfg(feature = "test-kafka")]
+    pub(crate) fn topic(&self, name: &str) -> String {
+        let variables = self.event_log();
+        let prefix = variables.iter().find(|(key, _)| key.ends_with("TOPIC_PREFIX")).expect("is set");
+        format!("{}{name}", prefix.1)
     }
 
     fn running(&self) -> &Running {
@@ -194,6 +255,7 @@ impl Server {
 
     /// Another value from the next start on.
     pub(crate) fn set(&mut self, key: &str, value: impl Display) {
+        self.options.settings.retain(|(known, _)| known != key);
         self.options.settings.push((key.to_owned(), value.to_string()));
     }
 
@@ -212,11 +274,27 @@ impl Server {
             .collect()
     }
 
+    /// Rows of a query, one by one as they come: there may be a million.
+    pub(crate) fn each_row<T: DeserializeOwned>(&self, query: &str, mut each: impl FnMut(T)) {
+        let mut child = self.sql_command(query).stdout(Stdio::piped()).spawn().expect("heliometer sql");
+        for line in BufReader::new(child.stdout.take().expect("stdout")).lines() {
+            let line = line.expect("UTF-8");
+            each(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")));
+        }
+        assert!(child.wait().expect("wait").success(), "{query}");
+    }
+
     pub(crate) fn sql(&self, query: &str) -> Output {
+        self.sql_command(query).output().expect("heliometer sql")
+    }
+
+    fn sql_command(&self, query: &str) -> Command {
         let settings = "output_format_json_quote_decimals = 1, output_format_json_quote_64bit_integers = 0, \
                         output_format_decimal_trailing_zeros = 1";
         let query = format!("{query} SETTINGS {settings}");
-        self.command().args(["sql", "--format", "JSONEachRow", &query]).output().expect("heliometer sql")
+        let mut command = self.command();
+        command.args(["sql", "--format", "JSONEachRow", &query]);
+        command
     }
 
     /// One number.
@@ -231,8 +309,9 @@ impl Server {
     /// Waits until every received message has its outcome and the rollups hold every stored request.
     pub(crate) fn wait_until_worked_off(&self, received: i64) {
         wait_until(&format!("{received} messages to be worked off"), || {
-            let done =
-                self.count("(SELECT sum(messages) FROM outcomes WHERE outcome NOT IN ('received', 'in_flight'))");
+            let done = self.count(
+                "(SELECT sum(messages) FROM outcomes WHERE outcome NOT IN ('received', 'in_flight', 'missing'))",
+            );
             let rolled_up = self.count("(SELECT sum(requests) FROM model_day)")
                 == self.count("(SELECT count() FROM requests WHERE NOT is_test)");
             let users = self.count("(SELECT sum(requests) FROM user_month)")

@@ -11,17 +11,27 @@
 mod alert_rules;
 mod alerts;
 mod bad_input;
+mod chaos;
 mod commands;
 mod contents;
 mod costs;
 mod dead_letters;
+mod duplicates;
 mod exactness;
 mod fetch_retry;
+mod ground_truth;
 mod harness;
+mod kills;
 mod leadership;
+// It takes the embedded log's files apart.
+#[cfg(not(feature = "test-kafka"))]
+mod ledger;
+mod receivers;
 mod restarts;
+mod rollups;
 mod samples;
 mod scenarios;
 mod slack;
 mod storage_faults;
 mod totals;
+mod verify;

@@ -76,8 +76,12 @@ pub(crate) fn assert_exact(server: &Server, expected: &ExpectedTotals) {
     assert!(!by_model.is_empty() && !by_user.is_empty());
     for (view, by, expected) in [
         ("model_minute", "provider", &by_model),
+        ("model_hour", "provider", &by_model),
         ("model_day", "provider", &by_model),
+        ("model_month", "provider", &by_model),
+        ("user_minute", "user_id", &by_user),
         ("user_hour", "user_id", &by_user),
+        ("user_day", "user_id", &by_user),
         ("user_month", "user_id", &by_user),
     ] {
         let found = totals(server, view, by);

@@ -1,108 +1,160 @@
-//! `kill -9` of everything, at random, under load. What was acknowledged is stored once and every total is exact.
+//! `kill -9` of everything, at random, under load, from outside and from within, while events come twice, late, out of
+//! order and with wrong dates. Afterwards every row and every total is compared with the ground truth.
 //!
-//! `HELIOMETER_CHAOS_RUNS` says how often each part is killed (2; `make chaos`: 10), `HELIOMETER_CHAOS_SEED` where the
-//! seeds begin. A seed decides the load, the order of the kills and the pauses between them.
+//! See `kills` for how much of it there is, and for what a seed decides.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::VecDeque, thread::JoinHandle, time::Duration};
 
-use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use rand::seq::SliceRandom;
 
 use crate::{
     clickhouse::ClickHouse,
-    cluster::Cluster,
-    harness::{Simulation, wait_until},
+    cluster::{Cluster, role},
+    ground_truth::GroundTruth,
+    harness::wait_until,
+    kills::{Amount, Kills, number_from},
+    totals::{assert_exact, extra_duplicates},
 };
 
 /// Messages that one disturbance may bring into the log twice: those that waited for the broker's answer, or were on
 /// their way from the spool.
 pub(crate) const RESENT_AT_MOST: i64 = 200;
-const RATE: u64 = 250;
-const LOAD_SECONDS: u64 = 36;
-const FAULTS: &str =
-    "duplicates=3,reorder=5,bad-signature=0.5,not-json=0.2,no-request-id=0.2,storage-404=2,storage-500=2";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
-    Ingress,
-    Consumer,
-    Leader,
-    Broker,
-    ClickHouse,
-}
-
-const PARTS: [Part; 5] = [Part::Ingress, Part::Consumer, Part::Leader, Part::Broker, Part::ClickHouse];
-
-fn number_from(variable: &str, default: u64) -> u64 {
-    let text = std::env::var(variable).ok().filter(|text| !text.is_empty());
-    text.map_or(default, |text| text.parse().unwrap_or_else(|error| panic!("{variable}: {error}")))
-}
+/// What piled up is worked off by a program without optimisation on a shared machine.
+const CATCH_UP: Duration = Duration::from_secs(600);
 
 /// `few` in CI, `many` for `make chaos`.
 pub(crate) fn longer_runs(few: u64, many: u64) -> u64 {
     if number_from("HELIOMETER_CHAOS_LONG", 0) == 0 { few } else { many }
 }
 
-#[test]
-fn killed_at_random_every_total_is_exact() {
-    let (runs, first_seed) = (number_from("HELIOMETER_CHAOS_RUNS", 2), number_from("HELIOMETER_CHAOS_SEED", 1));
-    let mut kills = BTreeMap::new();
-    for seed in first_seed..first_seed + runs {
-        eprintln!("seed {seed}");
-        one_run(seed, &mut kills);
+const NAMES: [&str; 5] = ["ingress", "consumer-1", "consumer-2", "alerter-1", "alerter-2"];
+const LEADER: &str = "leader";
+const BROKER: &str = "broker";
+const CLICKHOUSE: &str = "ClickHouse";
+/// Who is killed from outside: each once before anybody is again.
+const PARTS: [&str; 6] = ["ingress", "consumer-1", "consumer-2", LEADER, BROKER, CLICKHOUSE];
+
+/// What of each role may be the end, and how likely each time that it is reached.
+const INGRESS_POINTS: [(&str, f64); 2] = [("ingress-appended", 0.002), ("spool-delivered", 0.3)];
+const CONSUMER_POINTS: [(&str, f64); 4] =
+    [("fetch-deferred", 0.5), ("consumer-inserted", 0.3), ("consumer-written", 0.3), ("retry-written", 0.5)];
+const ALERTER_POINTS: [(&str, f64); 2] = [("rollup-statement", 0.1), ("rollup-progress", 0.3)];
+
+fn points(name: &'static str) -> &'static [(&'static str, f64)] {
+    match role(name) {
+        "ingress" => &INGRESS_POINTS,
+        "consumer" => &CONSUMER_POINTS,
+        _ => &ALERTER_POINTS,
     }
-    eprintln!("{runs} runs, every total exact; kill -9: {kills:?}");
-    assert!(PARTS.iter().all(|part| kills.get(part) == Some(&runs)), "{kills:?}");
 }
 
-fn one_run(seed: u64, kills: &mut BTreeMap<Part, u64>) {
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut cluster = Cluster::start(&["ingress", "consumer-1", "consumer-2", "alerter-1", "alerter-2"], "");
-    let mut simulation = cluster.load(RATE, LOAD_SECONDS, seed, FAULTS);
-    wait_until("the first rows", || (cluster.desk.count("(SELECT count() FROM requests)") > 0).then_some(()));
-    let mut order = PARTS;
-    order.shuffle(&mut random);
-    let mut broker = None;
-    for part in order {
-        std::thread::sleep(Duration::from_millis(random.random_range(500..5_000)));
-        let victim = kill(part, &mut cluster, &mut random, &mut simulation, &mut broker);
-        cluster.tell(format!("killed {victim}"));
-        *kills.entry(part).or_default() += 1;
+struct Chaos {
+    cluster: Cluster,
+    kills: Kills,
+    order: VecDeque<&'static str>,
+    broker: Option<JoinHandle<()>>,
+}
+
+#[test]
+fn killed_at_random_over_kafka_nothing_is_lost_or_counted_twice() {
+    let amount = Amount::from_environment(14, 15_000, 250);
+    // A dead consumer is missed sooner, so that what it held does not wait through the next kills.
+    let cluster = Cluster::start(&NAMES, "[event_log.properties]\n\"session.timeout.ms\" = \"6000\"\n");
+    cluster.tell(format!("seed {}, {} kills over {} events", amount.seed, amount.kills, amount.events));
+    let requests = cluster.desk.directory.path().join("requests.csv");
+    let kills = Kills::new(&amount, &requests);
+    let mut chaos = Chaos { cluster, kills, order: VecDeque::new(), broker: None };
+    let arguments = amount.arguments(&requests);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut simulation = chaos.cluster.desk.start_simulation_to(&chaos.cluster.webhook_url(), &arguments);
+    while simulation.is_running() {
+        std::thread::sleep(Duration::from_millis(20));
+        chaos.raise_the_crashed();
+        if chaos.kills.is_due() {
+            chaos.kill_next();
+        }
     }
     let expected = simulation.finish();
-    broker.expect("the broker was killed").join().expect("the broker comes back");
-    let resent = cluster.assert_exact(&expected, 2 * RESENT_AT_MOST);
+    let Chaos { mut cluster, kills, broker, .. } = chaos;
+    if let Some(broker) = broker {
+        broker.join().expect("the broker comes back");
+    }
+    // The last lives have nothing to fear.
+    for name in NAMES {
+        cluster.kill(name);
+        cluster.start_again(name);
+    }
+    wait_until("ClickHouse to answer", || cluster.desk.sql("SELECT 1").status.success().then_some(()));
+    cluster.wait_until_whole();
+    let findings = GroundTruth::read(&requests).compare(&cluster.desk, &expected, CATCH_UP);
+    let logs = NAMES.map(|name| cluster.log(name)).concat();
     cluster.tell(format!(
-        "{} requests exact; {} deliveries uncertain, {resent} resent beyond them; the leader is {}",
-        expected.sums.requests,
-        expected.uncertain,
-        cluster.wait_for_leader()
+        "{} events sent, {} accepted; {}\n{findings}",
+        amount.events,
+        expected.accepted,
+        kills.summary(&logs)
     ));
+    findings.assert_exact();
+    kills.assert_wanted(&logs, &PARTS, &[&INGRESS_POINTS[..], &CONSUMER_POINTS, &ALERTER_POINTS].concat());
+    assert_exact(&cluster.desk, &expected);
+    let resent = i64::try_from(kills.count()).expect("few") * RESENT_AT_MOST;
+    let resent = extra_duplicates(&cluster.desk, &expected, resent);
+    cluster.tell(format!("{} deliveries uncertain, {resent} resent beyond them", expected.uncertain));
+    GroundTruth::read(&requests).assert_finds_lies(&cluster.desk);
 }
 
-/// Kills one part, starts it again at once as a supervisor would, and says whom it met.
-fn kill(
-    part: Part,
-    cluster: &mut Cluster,
-    random: &mut StdRng,
-    simulation: &mut Simulation,
-    broker: &mut Option<std::thread::JoinHandle<()>>,
-) -> &'static str {
-    let victim = match part {
-        Part::Ingress => "ingress",
-        Part::Consumer => ["consumer-1", "consumer-2"][random.random_range(0..2)],
-        Part::Leader => cluster.wait_for_leader(),
-        Part::Broker => "the broker",
-        Part::ClickHouse => "ClickHouse",
-    };
-    assert!(simulation.is_running(), "the load was over before {victim} was killed");
-    cluster.ensure_all_run();
-    match part {
-        Part::Ingress | Part::Consumer | Part::Leader => {
-            cluster.kill(victim);
-            cluster.start_again(victim);
+impl Chaos {
+    /// Starts whoever ended at a crash point, as a supervisor would.
+    fn raise_the_crashed(&mut self) {
+        for name in self.cluster.crashed() {
+            self.kills.crashed();
+            self.cluster.tell(format!("{name} killed itself: {}", self.kills));
+            self.start_again(name);
         }
-        Part::Broker => *broker = Some(cluster.kill_broker()),
-        Part::ClickHouse => ClickHouse::kill(),
     }
-    victim
+
+    fn start_again(&mut self, name: &'static str) {
+        let fate = self.kills.fate(points(name));
+        self.cluster.start_again_with(name, &fate);
+    }
+
+    /// Kills the next one from outside, starts it again at once, and says whom it met.
+    fn kill_next(&mut self) {
+        let part = self.next_part();
+        match part {
+            BROKER => {
+                if let Some(broker) = self.broker.replace(self.cluster.kill_broker()) {
+                    broker.join().expect("the broker came back");
+                }
+            }
+            CLICKHOUSE => ClickHouse::kill(),
+            name => {
+                let Some(name) = (if name == LEADER { self.cluster.leader() } else { Some(name) }) else {
+                    // Nobody leads yet: the others first.
+                    self.order.push_back(LEADER);
+                    return;
+                };
+                self.cluster.kill(name);
+                self.start_again(name);
+            }
+        }
+        self.kills.killed(part);
+        self.cluster.tell(format!("killed {part}: {}", self.kills));
+    }
+
+    fn next_part(&mut self) -> &'static str {
+        let is_broker_away = self.broker.as_ref().is_some_and(|broker| !broker.is_finished());
+        loop {
+            if self.order.is_empty() {
+                let mut order = PARTS;
+                order.shuffle(&mut self.kills.random);
+                self.order.extend(order);
+            }
+            match self.order.pop_front() {
+                Some(BROKER) if is_broker_away => {}
+                Some(part) => return part,
+                None => {}
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! ClickHouse as a server of its own: the embedded engine's process, supervised by the test instead of by `serve`.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use heliometer::{
     settings::ClickHouseSettings,
@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     broker::free_ports,
-    harness::{engine_pid, send_signal, wait_until},
+    harness::{engine_pid, program, send_signal, wait_until},
 };
 
 /// See the module.
@@ -31,7 +31,7 @@ impl ClickHouse {
         let directory = TempDir::new().expect("a directory");
         let ports = free_ports(2);
         let options = EngineOptions {
-            program: Path::new(env!("CARGO_BIN_EXE_heliometer")).to_path_buf(),
+            program: program(),
             data_dir: directory.path().to_path_buf(),
             settings: ClickHouseSettings {
                 http_port: ports.start,

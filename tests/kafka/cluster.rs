@@ -48,7 +48,7 @@ pub(crate) struct Cluster {
 }
 
 /// `consumer` of `consumer-2`.
-fn role(name: &'static str) -> &'static str {
+pub(crate) fn role(name: &'static str) -> &'static str {
     name.split('-').next().expect("is not empty")
 }
 
@@ -96,6 +96,11 @@ impl Cluster {
 
     /// With the directory and the ports that it had.
     pub(crate) fn start_again(&mut self, name: &'static str) {
+        self.start_again_with(name, &[]);
+    }
+
+    /// And with these environment variables.
+    pub(crate) fn start_again_with(&mut self, name: &'static str, variables: &[(&str, String)]) {
         let settings = self.desk.directory.path().join("heliometer.toml");
         let mut command = self.desk.command();
         let process = self.processes.get_mut(name).expect("is known");
@@ -107,6 +112,7 @@ impl Cluster {
             .env("HELIOMETER_DATA_DIR", process.directory.path())
             .env("HELIOMETER__INGRESS__LISTEN", format!("127.0.0.1:{}", self.ingress_port))
             .env("HELIOMETER__ADMIN__LISTEN", format!("127.0.0.1:{}", process.admin_port))
+            .envs(variables.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log);
@@ -121,6 +127,21 @@ impl Cluster {
             Some(Signal::SIGKILL as i32),
             "{name} was killed, and had not ended before: {status}"
         );
+    }
+
+    /// Those that have killed themselves since. Fails when one has ended otherwise.
+    pub(crate) fn crashed(&mut self) -> Vec<&'static str> {
+        let mut crashed = Vec::new();
+        for (name, process) in &mut self.processes {
+            if let Some(child) = &mut process.child
+                && let Some(status) = child.try_wait().expect("wait")
+            {
+                assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{name} ended by itself: {status}");
+                process.child = None;
+                crashed.push(*name);
+            }
+        }
+        crashed
     }
 
     /// SIGTERM, which it must obey with success.

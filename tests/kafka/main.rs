@@ -13,9 +13,13 @@ mod chaos;
 mod clickhouse;
 mod cluster;
 mod distributed;
+#[path = "../end_to_end/ground_truth/mod.rs"]
+mod ground_truth;
 #[expect(dead_code, reason = "the end-to-end tests use all of it")]
 #[path = "../end_to_end/harness.rs"]
 mod harness;
+#[path = "../end_to_end/kills.rs"]
+mod kills;
 mod log;
 mod outages;
 mod secure;

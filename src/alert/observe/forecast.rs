@@ -11,10 +11,11 @@ use super::{
         error::bounded,
         forecast::{Course, PAST_PERIODS, forecast, whole_cents},
         period::Span,
-        rule::{Rule, Scope, Total},
+        rule::{Rule, Total},
         transition::{GroupValue, Observation},
     },
-    Bind, DOING, GROUPS_AND_ONE, Sql, group_expression, push_filter,
+    Bind, DOING, GROUPS_AND_ONE, HOUR_MS, Sql, View, group_expression, push_filter, push_rows,
+    view::DAY_MS,
 };
 use crate::{domain::UtcMillis, notify::Quantity};
 
@@ -61,26 +62,16 @@ fn which(periods: &[Span], value: impl Fn(usize, i64) -> String) -> String {
     format!("multiIf({}, {})", arms.join(", "), value(255, 0))
 }
 
-/// Rows of the period and those before it, as `grp, t, cost_usd, requests, priced_requests`.
+/// Rows of the period and those before it; by the hour, unless that is too coarse for the period or straddles its edges.
 fn push_origin(sql: &mut Sql, rule: &Rule, periods: &[Span], now: UtcMillis) {
-    let by_user = rule.scope == Scope::User || rule.filter.uses(Scope::User);
-    let by_provider = rule.scope == Scope::Provider || rule.filter.uses(Scope::Provider);
-    let (view, time, counts, test) = match (by_user, by_provider) {
-        (false, _) => ("model_minute", "bucket", "requests, priced_requests", ""),
-        (true, false) => ("user_hour", "bucket", "requests, priced_requests", ""),
-        (true, true) => {
-            ("requests", "event_time", "1 AS requests, cost_usd IS NOT NULL AS priced_requests", " AND NOT is_test")
-        }
-    };
-    let first = periods.last().map_or(0, |period| period.start.0.div_euclid(1000));
-    sql.push(&format!(
-        "(SELECT {} AS grp, {time} AS t, cost_usd, {counts} FROM {view} WHERE {time} >= toDateTime({first}, 'UTC') \
-         AND {time} <= toDateTime({}, 'UTC'){test}",
-        group_expression(rule.scope),
-        now.0.div_euclid(1000)
-    ));
-    push_filter(sql, &rule.filter);
-    sql.push(")");
+    let first = periods.last().map_or(now, |period| period.start);
+    let is_long = periods.iter().all(|period| period.end.0 - period.start.0 > DAY_MS + HOUR_MS);
+    let is_even = periods.iter().all(|period| period.start.0 % HOUR_MS == 0);
+    let longest_ms = if is_long && is_even { HOUR_MS } else { 0 };
+    let end = UtcMillis((now.0.div_euclid(60_000) + 1) * 60_000);
+    let span = Span { start: first, end, label: String::new() };
+    let parts = View::cover(rule.scope, &rule.filter, &span, longest_ms);
+    push_rows(sql, &parts, &group_expression(rule.scope), |sql| push_filter(sql, &rule.filter));
 }
 
 /// Groups whose period is on its way beyond the limit, whatever course of the past it follows; of those that are known to
@@ -97,8 +88,10 @@ pub(in crate::alert) async fn forecasts(
     let elapsed = (now.0 - span.start.0).div_euclid(1000);
     let mut sql = Sql::default();
     sql.push(&format!(
-        "SELECT grp, toUInt8({}) AS before, toDecimal128(ifNull(sumIf(cost_usd, toInt64(toUnixTimestamp(t)) - {} <= {elapsed}), \
-         0), 12) AS until, toDecimal128(ifNull(sum(cost_usd), 0), 12) AS whole, toUInt64(sum(requests)) AS reqs, \
+        "SELECT name AS grp, toUInt8({}) AS before, \
+         toDecimal128(ifNull(sum(cost_usd * least(greatest({elapsed} - toInt64(toUnixTimestamp(t)) + {}, 0), bucket_seconds) \
+         / bucket_seconds), 0), 12) AS until, \
+         toDecimal128(ifNull(sum(cost_usd), 0), 12) AS whole, toUInt64(sum(requests)) AS reqs, \
          toUInt64(sum(priced_requests)) AS priced FROM ",
         which(&periods, |index, _| index.to_string()),
         which(&periods, |_, start| format!("toInt64({start})")),
@@ -152,7 +145,7 @@ pub(in crate::alert) async fn courses(
         which(&periods, |_, start| format!("toInt64({start})")),
     ));
     push_origin(&mut sql, rule, &periods, now);
-    sql.push(" WHERE grp = ? GROUP BY before, hour ORDER BY before, hour").bind(Bind::Text(group.to_owned()));
+    sql.push(" WHERE name = ? GROUP BY before, hour ORDER BY before, hour").bind(Bind::Text(group.to_owned()));
     let rows: Vec<HourRow> = bounded("forecast a budget", sql.query(client).fetch_all()).await?;
     let elapsed_hours = usize::try_from((now.0 - span.start.0).div_euclid(1000) / HOUR_SECONDS).unwrap_or(0);
     let spent = rows.iter().filter(|row| row.before == 0).map(|row| row.usd).sum();

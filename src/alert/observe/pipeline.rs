@@ -93,7 +93,7 @@ pub(super) async fn unpriced(client: &Client, rule: &Rule, span: &Span) -> Resul
             priced_requests: row.priced,
             exceeding_requests: Some(unpriced),
             limit: None,
-            note: "Add a price: docs/pricing.md; then `heliometer reprice`".to_owned(),
+            note: "Add a price (docs/pricing.md), then run heliometer reprice".to_owned(),
         }
     };
     Ok(rows.into_iter().map(group).collect())
@@ -117,7 +117,7 @@ pub(super) const DEAD_LETTERS: Counted = Counted {
     table: "dead_letter_rows",
     time: "at",
     count: "count()",
-    note: "See `heliometer dead-letters list`; they can be replayed",
+    note: "heliometer dead-letters list shows them; they can be replayed",
 };
 
 #[derive(Row, Deserialize)]
@@ -145,7 +145,7 @@ pub(super) async fn counted(
     let rows: Vec<CountRow> = bounded(DOING, sql.query(client).fetch_all()).await?;
     let group = |row: CountRow| GroupValue {
         group: row.grp,
-        value: Quantity::Requests(row.counted),
+        value: Quantity::counted(row.counted),
         requests: row.counted,
         priced_requests: 0,
         exceeding_requests: None,

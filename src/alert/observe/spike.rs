@@ -176,10 +176,12 @@ fn spend_sql(rule: &Rule, windows: &[SpendWindow]) -> Sql {
         ("model_minute", "bucket", ("cost_usd", "sum(requests)", "sum(priced_requests)"))
     };
     let within = |window: &SpendWindow| {
-        format!(
-            "({time} > toDateTime({}, 'UTC') AND {time} <= toDateTime({}, 'UTC'))",
-            window.start_seconds, window.end_seconds
-        )
+        // As a value of the column's type: see `store::rollup::statements`.
+        let moment = |seconds| match view {
+            "requests" => format!("toDateTime64({seconds}, 3, 'UTC')"),
+            _ => format!("toDateTime({seconds}, 'UTC')"),
+        };
+        format!("({time} > {} AND {time} <= {})", moment(window.start_seconds), moment(window.end_seconds))
     };
     let which: Vec<String> =
         windows.iter().map(|window| format!("{}, toInt64({})", within(window), window.days_before)).collect();
@@ -201,10 +203,10 @@ fn spend_sql(rule: &Rule, windows: &[SpendWindow]) -> Sql {
     sql
 }
 
-/// Since when each group is known, within what is looked at.
+/// Since which hour each group is known, within what is looked at.
 fn first_sql(rule: &Rule, now: UtcMillis) -> Sql {
     let (view, time) = match (by_user(rule), rule.filter.uses(Scope::Provider)) {
-        (false, _) => ("model_minute", "bucket"),
+        (false, _) => ("model_hour", "bucket"),
         (true, false) => ("user_hour", "bucket"),
         (true, true) => ("requests", "event_time"),
     };

@@ -21,40 +21,67 @@ fn total(rule: &Rule) -> &Total {
     }
 }
 
-fn view(table: serde_json::Value, now: &str) -> View {
-    let rule = rule(table);
-    let total = total(&rule);
+/// `model_hour 2h, model_minute 15m`, …: what a budget reads of its period.
+fn read(scope: &str, period: &str, zone: &str, filter: &serde_json::Value, now: &str) -> String {
+    let rule = rule(json!({"name": "b", "kind": "budget", "limit_usd": 1, "scope": scope, "period": period,
+        "timezone": zone, "match": filter}));
     let now = UtcMillis(now.parse::<jiff::Timestamp>().expect("a time").as_millisecond());
-    let span = total.period.span_at(&total.timezone, now).expect("in range");
-    View::for_total(rule.scope, &rule.filter, total.period, &span)
+    let span = total(&rule).period.span_at(&total(&rule).timezone, now).expect("in range");
+    shown(&View::cover(rule.scope, &rule.filter, &span, ANY_LENGTH), &span)
+}
+
+/// The parts, each with its length, after a check that nothing is missing or there twice.
+fn shown(parts: &[view::Part], span: &Span) -> String {
+    let mut at = span.start.0;
+    let mut shown = Vec::new();
+    for part in parts {
+        assert_eq!(part.start, at, "{parts:?}");
+        at = part.end;
+        let minutes = (part.end - part.start) / 60_000;
+        shown.push(match minutes {
+            minutes if minutes % 1440 == 0 => format!("{:?} {} d", part.view, minutes / 1440),
+            minutes if minutes % 60 == 0 => format!("{:?} {} h", part.view, minutes / 60),
+            minutes => format!("{:?} {minutes} min", part.view),
+        });
+    }
+    assert_eq!(at, span.end.0, "{parts:?}");
+    shown.join(", ")
 }
 
 #[test]
-fn each_total_reads_the_coarsest_view_that_answers_it() {
-    let budget = |scope: &str, period: &str, timezone: &str, filter: serde_json::Value| {
-        json!({"name": "b", "kind": "budget", "limit_usd": 1, "scope": scope, "period": period, "timezone": timezone,
-            "match": filter})
-    };
+fn each_total_reads_the_coarsest_views_that_answer_it() {
     let now = "2025-09-08T15:44:57Z";
     for (scope, period, zone, filter, expected) in [
-        ("all", "hour", "UTC", json!({}), View::ModelMinute),
-        ("all", "day", "UTC", json!({}), View::ModelDay),
-        ("model", "month", "UTC", json!({}), View::ModelDay),
-        ("provider", "month", "Asia/Tokyo", json!({}), View::ModelMinute),
-        ("all", "day", "UTC", json!({"user": "a*"}), View::UserHour),
-        ("user", "month", "UTC", json!({}), View::UserMonth),
-        ("user", "month", "Europe/Berlin", json!({}), View::UserHour),
-        ("user", "day", "Asia/Kathmandu", json!({}), View::Requests),
-        ("user", "day", "UTC", json!({"provider": "OPENAI"}), View::Requests),
-        ("model", "day", "Asia/Kathmandu", json!({}), View::ModelMinute),
+        ("all", "hour", "UTC", json!({}), "ModelHour 1 h"),
+        ("all", "day", "UTC", json!({}), "ModelDay 1 d"),
+        ("model", "month", "UTC", json!({}), "ModelMonth 30 d"),
+        ("model", "week", "UTC", json!({}), "ModelDay 7 d"),
+        ("provider", "month", "Asia/Tokyo", json!({}), "ModelHour 9 h, ModelDay 29 d, ModelHour 15 h"),
+        ("all", "day", "UTC", json!({"user": "a*"}), "UserDay 1 d"),
+        ("user", "month", "UTC", json!({}), "UserMonth 30 d"),
+        ("user", "month", "Europe/Berlin", json!({}), "UserHour 2 h, UserDay 29 d, UserHour 22 h"),
+        ("user", "day", "Asia/Kathmandu", json!({}), "Requests 45 min, UserHour 23 h, Requests 15 min"),
+        ("user", "day", "UTC", json!({"provider": "OPENAI"}), "Requests 1 d"),
+        ("user", "month", "UTC", json!({"provider": "OPENAI"}), "Requests 30 d"),
+        ("model", "day", "Asia/Kathmandu", json!({}), "ModelMinute 45 min, ModelHour 23 h, ModelMinute 15 min"),
     ] {
-        let shown = format!("{scope} {period} {zone} {filter}");
-        assert_eq!(view(budget(scope, period, zone, filter), now), expected, "{shown}");
+        assert_eq!(read(scope, period, zone, &filter, now), expected, "{scope} {period} {zone} {filter}");
     }
     // In winter a month in London is one in UTC; in March it ends an hour early.
-    let london = budget("user", "month", "Europe/London", json!({}));
-    assert_eq!(view(london.clone(), "2025-01-08T00:00:00Z"), View::UserMonth);
-    assert_eq!(view(london, "2025-03-08T00:00:00Z"), View::UserHour);
+    let london = |now: &str| read("user", "month", "Europe/London", &json!({}), now);
+    assert_eq!(london("2025-01-08T00:00:00Z"), "UserMonth 31 d");
+    assert_eq!(london("2025-03-08T00:00:00Z"), "UserDay 30 d, UserHour 23 h");
+}
+
+proptest::proptest! {
+    #[test]
+    fn parts_cover_any_time_once(start in 0..40 * DAY_MS, length in 1..40 * DAY_MS, by_user: bool, by_provider: bool, longest in 0..3_usize) {
+        let mut filter = Filter::default();
+        filter.0.extend(by_user.then_some((Scope::User, Vec::new())));
+        filter.0.extend(by_provider.then_some((Scope::Provider, Vec::new())));
+        let span = Span { start: UtcMillis(start), end: UtcMillis(start + length), label: String::new() };
+        shown(&View::cover(Scope::All, &filter, &span, [0, HOUR_MS, ANY_LENGTH][longest]), &span);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{
         rule::{Rule, Total},
         transition::GroupValue,
     },
-    Bind, DOING, GROUPS_AND_ONE, Sql, View, group_expression, push_filter,
+    ANY_LENGTH, Bind, DOING, GROUPS_AND_ONE, SUMS, Sql, View, group_expression, push_filter, push_rows,
 };
 use crate::{domain::UsdAmount, notify::Quantity};
 
@@ -57,16 +57,15 @@ impl TotalRow {
 }
 
 pub(super) fn total_sql(rule: &Rule, total: &Total, span: &Span, active: Vec<String>) -> Sql {
-    let view = View::for_total(rule.scope, &rule.filter, total.period, span);
     let value = match total.limit {
         Quantity::Usd(_) => "usd",
         Quantity::Requests(_) => "reqs",
         _ => "tokens",
     };
     let mut sql = Sql::default();
-    sql.push(&format!("SELECT {} AS grp, {} FROM {}", group_expression(rule.scope), view.sums(), view.name()));
-    view.during(&mut sql, span);
-    push_filter(&mut sql, &rule.filter);
+    sql.push(&format!("SELECT name AS grp, {SUMS} FROM "));
+    let parts = View::cover(rule.scope, &rule.filter, span, ANY_LENGTH);
+    push_rows(&mut sql, &parts, &group_expression(rule.scope), |sql| push_filter(sql, &rule.filter));
     sql.push(&format!(" GROUP BY grp HAVING {value} >= toDecimal128(?, 12) OR has(?, grp)"));
     sql.bind(Bind::Text(lowest(total))).bind(Bind::Texts(active));
     sql.push(&format!(" ORDER BY {value} DESC, grp LIMIT ?"));

@@ -142,10 +142,12 @@ impl Measure {
             Self::Efficiency { share_percent, .. } | Self::ErrorRate { share_percent } => {
                 Quantity::Percent(*share_percent)
             }
-            Self::Policy { min_matches: count }
-            | Self::UnpricedModel { min_unpriced: count }
-            | Self::SignatureFailures { min_failures: count }
-            | Self::DeadLetters { min_messages: count } => Quantity::Requests(*count),
+            Self::Policy { min_matches: count } | Self::UnpricedModel { min_unpriced: count } => {
+                Quantity::Requests(*count)
+            }
+            Self::SignatureFailures { min_failures: count } | Self::DeadLetters { min_messages: count } => {
+                Quantity::counted(*count)
+            }
             Self::SpendSpike(spike) => Quantity::Usd(spike.min_usd),
             Self::NoData { quiet: duration, .. } | Self::Lag { max_lag: duration } => {
                 Quantity::Seconds(duration.as_secs_f64())
@@ -181,14 +183,14 @@ impl Measure {
                 format!("share of requests over a token ratio of {max_token_ratio}")
             }
             Self::Policy { .. } => "requests that the policy matched".to_owned(),
-            Self::ErrorRate { .. } => "share of requests that ended in an error".to_owned(),
+            Self::ErrorRate { .. } => "share of requests with an error".to_owned(),
             Self::SpendSpike(_) => "spend".to_owned(),
             Self::NoData { .. } => "time since the last call".to_owned(),
             Self::UnpricedModel { .. } => "number of requests without a price".to_owned(),
             Self::SignatureFailures { .. } => "number of webhooks with a wrong signature".to_owned(),
             Self::DeadLetters { .. } => "number of messages that could not be understood".to_owned(),
             Self::Lag { .. } => "wait of the oldest message to be stored".to_owned(),
-            Self::Sql { .. } => "value of the query".to_owned(),
+            Self::Sql { .. } => "value".to_owned(),
         }
     }
 

@@ -40,8 +40,8 @@ pub struct Rule {
     pub min_requests: u64,
     /// A firing window alert is repeated this often, `None` for never. Budgets never repeat.
     pub repeat_interval: Option<Duration>,
-    /// Where its alerts go: `slack`.
-    pub notifiers: Vec<String>,
+    /// The receivers of its alerts, in place of what `[[notifiers.routes]]` say.
+    pub notifiers: Option<Vec<String>>,
     /// What is measured for each group.
     pub scope: Scope,
     /// Which requests count.

@@ -51,7 +51,7 @@ fn defaults() {
     let rule = parse(json!({"name": "b", "kind": "budget", "limit_usd": "0.1"})).expect("valid");
     assert_eq!((rule.severity, rule.scope, rule.min_requests), (Severity::Warning, Scope::All, 1));
     assert_eq!((rule.hold, rule.repeat_interval), (Duration::ZERO, Some(DEFAULT_REPEAT)));
-    assert_eq!(rule.notifiers, ["slack"]);
+    assert_eq!(rule.notifiers, None);
     let Condition::Total(total) = &rule.condition else { panic!("a total") };
     assert_eq!((total.period, total.thresholds.as_slice()), (Period::Month, [50, 80, 100].as_slice()));
     assert_eq!(total.limit, Quantity::Usd(UsdAmount::from_pico_usd(100_000_000_000)), "a tenth, exactly");
@@ -107,7 +107,7 @@ fn mistakes_name_the_place_and_what_is_possible() {
         (budget("severity", json!("high")), "one of info, warning, critical"),
         (budget("for", json!("a while")), "must be a duration such as"),
         (budget("for", json!(5)), "must be a duration such as"),
-        (budget("notifiers", json!(["slak"])), "unknown notifier \"slak\", did you mean `slack`?"),
+        (budget("notifiers", json!([3])), "`notifiers` has 3, but must be a list of names of receivers"),
         (budget("match", json!({"modell": "x"})), "unknown key `match.modell`, did you mean `model`?"),
         (budget("match", json!({"model": 1})), "must be a glob"),
         (budget("labels", json!({"team": 1})), "`labels.team` is 1, but must be a text"),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     consumer::{ConsumerParts, backoff},
+    crash_point::crash_point,
     domain::UtcMillis,
     event_log::{Header, NewRecord, Record, Topic},
     fetch::{FetchStatus, Wanted},
@@ -33,7 +34,7 @@ impl Deferral {
     pub(super) fn read(record: &Record) -> Option<Self> {
         let webhook = Record {
             position: number(record, headers::ORIGIN)?,
-            headers: record.headers.iter().filter(|header| header.name == headers::SOURCE).cloned().collect(),
+            headers: record.headers_named(&headers::OF_WEBHOOK),
             ..record.clone()
         };
         Some(Self {
@@ -45,8 +46,7 @@ impl Deferral {
 
     fn write(&self) -> NewRecord {
         let header = |name: &str, value: String| Header { name: name.to_owned(), value: value.into() };
-        let mut all: Vec<Header> =
-            self.webhook.headers.iter().filter(|header| header.name == headers::SOURCE).cloned().collect();
+        let mut all = self.webhook.headers_named(&headers::OF_WEBHOOK);
         all.push(header(headers::ORIGIN, self.webhook.position.to_string()));
         all.push(header(headers::NOT_BEFORE, self.not_before.0.to_string()));
         all.push(header(headers::DEFERRALS, self.deferrals.to_string()));
@@ -83,6 +83,7 @@ pub(in crate::consumer) async fn defer(
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(backoff::LONGEST);
     }
+    crash_point!(FetchDeferred);
     FetchStatus::Pending
 }
 
@@ -99,7 +100,11 @@ mod tests {
             key: Bytes::from_static(b"id"),
             body: Bytes::from_static(b"{}"),
             timestamp: UtcMillis(7),
-            headers: vec![header(headers::SOURCE, "team-a"), header(headers::SECRET, "0")],
+            headers: vec![
+                header(headers::SOURCE, "team-a"),
+                header(headers::SECRET, "0"),
+                header(headers::SAMPLE_RATE_PERCENT, "12.5"),
+            ],
         };
         let deferral = Deferral { not_before: UtcMillis(99), deferrals: 5, ..Deferral::new(&webhook) };
         let NewRecord { key, body, timestamp, headers } = deferral.write();
@@ -112,7 +117,8 @@ mod tests {
             (read.webhook.key, read.webhook.body, read.webhook.timestamp),
             (webhook.key, webhook.body, timestamp)
         );
-        assert_eq!(read.webhook.headers, [header(headers::SOURCE, "team-a")]);
+        let kept = [header(headers::SOURCE, "team-a"), header(headers::SAMPLE_RATE_PERCENT, "12.5")];
+        assert_eq!(read.webhook.headers, kept);
         assert!(Deferral::read(&Record { headers: Vec::new(), ..record }).is_none(), "has no origin");
     }
 }

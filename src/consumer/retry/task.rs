@@ -17,6 +17,7 @@ use crate::{
         decide::{Decoded, decode},
         offsets::OffsetTracker,
     },
+    crash_point::crash_point,
     domain::{PresignedUrl, UtcMillis},
     event_log::{LogEvent, Offset, Partition, ReadLimits, Record, Subscription, Topic},
     fetch::{FetchStatus, Wanted},
@@ -101,7 +102,9 @@ impl RetryConsumer {
                     self.ended(finished, message);
                 }
                 written = self.batching.written() => {
-                    for message in written? {
+                    let written = written?;
+                    crash_point!(RetryWritten);
+                    for message in written {
                         self.finish(message);
                     }
                     self.commit().await;

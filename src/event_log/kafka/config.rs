@@ -95,6 +95,8 @@ fn common(settings: &EventLogSettings) -> Result<ClientConfig, EventLogError> {
         // Brokers that come back are found again within seconds.
         .set("reconnect.backoff.max.ms", "2000")
         .set("socket.connection.setup.timeout.ms", "5000")
+        // Partitions that are added get their readers within seconds, and all senders agree on them: else in five minutes.
+        .set("topic.metadata.refresh.interval.ms", "10000")
         .set("message.max.bytes", max_message_bytes(settings).to_string())
         .set_log_level(RDKafkaLogLevel::Info);
     let optional = [

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Pace, gate::Gate, metrics::Metrics};
 use crate::{
+    crash_point::crash_point,
     domain::UtcMillis,
     event_log::{
         EmbeddedLog, EventLog, EventLogError, LogEvent, NewRecord, Offset, Partition, Position, ReadLimits, Record,
@@ -125,6 +126,7 @@ impl Drainer {
             let (next, oldest) =
                 pending.front().map_or((end, None), |record| (record.position.offset, Some(record.timestamp)));
             if next > reached {
+                crash_point!(SpoolDelivered);
                 reached = next;
                 self.commit(Some(next), progress).await;
                 self.gate.drained(next, oldest);

@@ -20,14 +20,18 @@
 //!   that is there.
 //! - What D writes late and L did not write at all has nothing to lose against: a group that D saw, and that vanished
 //!   before L looked. It would stay as a ghost. So once every statement of D must have ended (`max_execution_time` is
-//!   `clickhouse.timeout_ms`), L forgets what it has seen and computes everything since before its term again, which gives
-//!   ghosts their tombstones. This holds for a crash and restart of a single process as well.
+//!   `clickhouse.timeout_ms`), L forgets what it has seen and computes again what was touched since before D's last
+//!   statements can have begun, which gives ghosts their tombstones. This holds for a crash and restart of a single process as well.
+//! - A recomputation is two statements: totals, then tombstones for what has an older version still. D asks before the first
+//!   only; what it then declares vanished has a version from before L's term too.
 //!
-//! What is left: D is stopped (not merely slow) between a yes to its question and its statement, for longer than twice
+//! What is left: D is stopped (not merely slow) between a yes to its question and its statement, for longer than three times
 //! `clickhouse.timeout_ms`, and then writes such a ghost. The next row in the same bucket heals it.
 
+mod grain;
 mod pass;
 mod statements;
+mod verify;
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,8 +42,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{StoreError, StoreMetrics, Term};
-use pass::Pass;
+use super::{Horizons, StoreError, StoreMetrics, Term};
+use crate::settings::RetentionSettings;
+pub use grain::{Grain, Grouping, Table};
+use pass::{Done, Pass};
+pub use verify::{Comparison, Difference, compare, request_recomputation};
 
 /// Longer than an insert may be under way (`clickhouse.timeout_ms`, 30 s by default).
 const OVERLAP: Duration = Duration::from_secs(90);
@@ -64,13 +71,15 @@ impl Rollups {
     /// `inserted` is notified after every insert. The receiver's value changes after every pass that changed something.
     #[must_use]
     pub fn new(
-        client: Client,
+        client: &Client,
         timeout: Duration,
+        retention: &RetentionSettings,
         metrics: StoreMetrics,
         inserted: Arc<Notify>,
     ) -> (Self, watch::Receiver<u64>) {
         let (rolled_up, receiver) = watch::channel(0);
-        (Self { pass: Pass::new(client, timeout, OVERLAP.max(timeout * 2)), metrics, inserted, rolled_up }, receiver)
+        let pass = Pass::new(client.clone(), timeout, OVERLAP.max(timeout * 2), Horizons::new(retention));
+        (Self { pass, metrics, inserted, rolled_up }, receiver)
     }
 
     /// Writes only as long as `term` stands.
@@ -78,14 +87,6 @@ impl Rollups {
     pub fn fenced_by(mut self, term: Term) -> Self {
         self.pass.fence(term);
         self
-    }
-
-    /// One pass; returns how many minutes were computed again.
-    ///
-    /// # Errors
-    /// [`StoreError`] when ClickHouse cannot be read or written; the next pass does it all again.
-    pub async fn pass(&mut self) -> Result<usize, StoreError> {
-        self.pass.run().await
     }
 
     /// Runs passes until `shutdown` (or until deposed, which ends it at once), then one more, so that what was stored last is in the totals.
@@ -120,6 +121,14 @@ impl Rollups {
         }
     }
 
+    /// One pass by itself; returns the minutes that were recomputed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it did not come to its end; the next one repeats it.
+    pub async fn pass(&mut self) -> Result<usize, StoreError> {
+        self.pass.run().await.map(|done| done.minutes)
+    }
+
     async fn pass_once(&mut self, complete_at: Instant) -> Result<Duration, ()> {
         let started = Instant::now();
         let result = {
@@ -134,9 +143,17 @@ impl Rollups {
             }
         };
         match result {
-            Ok(0) => Ok(started.elapsed()),
-            Ok(minutes) => {
-                self.metrics.rolled_up(minutes, started.elapsed());
+            Ok(done) if done.minutes == 0 => {
+                self.metrics.closed_minutes(done.closed);
+                Ok(started.elapsed())
+            }
+            Ok(Done { minutes, backlog, closed }) => {
+                self.metrics.rolled_up(minutes, backlog, started.elapsed());
+                self.metrics.closed_minutes(closed);
+                if backlog > 0 {
+                    // The next one need not wait for an insert.
+                    self.inserted.notify_one();
+                }
                 self.rolled_up.send_modify(|passes| *passes += 1);
                 Ok(started.elapsed())
             }

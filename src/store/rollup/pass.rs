@@ -1,26 +1,38 @@
 //! One pass.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
-use tokio::time::Instant;
-
 use clickhouse::{Client, Row};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::{
     CLOCK_SKEW,
-    statements::{self, Recompute},
+    grain::{Grain, Grouping, Table, coarser},
+    statements::{Groups, Origin, origin_buckets, write_tombstones, write_totals},
 };
-use crate::store::{StoreError, Term, client::bounded};
+use crate::{
+    crash_point::crash_point,
+    store::{
+        Horizons, StoreError, Term,
+        client::{bounded, server_time_us},
+    },
+};
 
-/// Buckets recomputed by one statement: bounds the statement's size and memory.
+/// Buckets that one statement names, of its target or its origin: bounds its size and memory.
 const BUCKETS_PER_STATEMENT: usize = 2_000;
-/// The name of these rollups in `rollup_passes`. Its number changes when the totals get another column: under a new name
+/// Minutes that one pass recomputes, the newest first: a correction of a whole year must not keep the present waiting.
+const MINUTES_PER_PASS: usize = 3_000;
+/// Up to so many minutes, coarser buckets are computed for the groups of these minutes only. Of more, that would be most
+/// groups anyway.
+const MINUTES_WITH_OWN_GROUPS: usize = 120;
+/// The name of these rollups in `rollup_passes`. Its number changes when there are more tables or columns: under a new name
 /// nothing was computed yet, so everything is.
-const NAME: &str = "totals-2";
+const NAME: &str = "totals-3";
 
 /// A bucket of one source: its start in seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Row, Serialize, Deserialize)]
@@ -33,7 +45,7 @@ pub(super) struct Bucket {
 struct TouchedRow {
     source: String,
     start: u32,
-    /// Microseconds since 1970, one per insert.
+    /// Microseconds since 1970, one per insert; below zero for what `verify` asked for.
     inserts: Vec<i64>,
 }
 
@@ -43,10 +55,16 @@ pub(super) struct Pass {
     client: Client,
     timeout: Duration,
     overlap: Duration,
+    horizons: Horizons,
     /// Loaded from `rollup_passes` by the first pass.
     progress: Option<Progress>,
-    /// Inserts within the overlap that are in the rollups, by minute.
+    /// Inserts within the overlap that are in the rollups or in the backlog, by minute.
     seen: HashMap<Bucket, HashSet<i64>>,
+    /// Minutes that are known to be touched and not recomputed yet. They are behind the stored watermark, so that a crash
+    /// finds them again.
+    backlog: BTreeSet<Bucket>,
+    /// Of these, the ones that `verify` asked for: all of their groups are computed again, whatever the minute says.
+    asked: BTreeSet<Bucket>,
     term: Option<Term>,
     recheck: Option<Recheck>,
 }
@@ -60,16 +78,46 @@ struct Recheck {
 }
 
 /// How far the rollups have come.
-#[derive(Clone, Copy, Debug, Row, Deserialize)]
+#[derive(Clone, Copy, Debug)]
 struct Progress {
-    /// Microseconds since 1970, by the server's clock.
+    /// Rows that were inserted before this are in the rollups, or in the backlog. Microseconds since 1970, by the server's
+    /// clock.
+    watermark_us: i64,
+    last_version: u64,
+    stored: StoredProgress,
+}
+
+#[derive(Clone, Copy, Debug, Default, Row, Deserialize)]
+struct StoredProgress {
     watermark_us: i64,
     last_version: u64,
 }
 
+/// What a pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Done {
+    /// Minutes recomputed.
+    pub(super) minutes: usize,
+    /// Minutes left to the next passes.
+    pub(super) backlog: usize,
+    /// Minutes that were touched though their rows may have been removed by retention; left as they are.
+    pub(super) closed: usize,
+}
+
 impl Pass {
-    pub(super) fn new(client: Client, timeout: Duration, overlap: Duration) -> Self {
-        Self { client, timeout, overlap, progress: None, seen: HashMap::new(), term: None, recheck: None }
+    pub(super) fn new(client: Client, timeout: Duration, overlap: Duration, horizons: Horizons) -> Self {
+        Self {
+            client,
+            timeout,
+            overlap,
+            horizons,
+            progress: None,
+            seen: HashMap::new(),
+            backlog: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            term: None,
+            recheck: None,
+        }
     }
 
     pub(super) fn fence(&mut self, term: Term) {
@@ -88,18 +136,22 @@ impl Pass {
         }
     }
 
-    /// Recomputes what was touched; returns how many minutes that were.
-    pub(super) async fn run(&mut self) -> Result<usize, StoreError> {
+    /// Recomputes what was touched.
+    pub(super) async fn run(&mut self) -> Result<Done, StoreError> {
         let (mut progress, is_first) = match self.progress {
             Some(progress) => (progress, false),
             None => (self.load_progress().await?, true),
         };
-        let now_us = self.server_time_us().await?;
+        // The server's clock sets inserted_at, so the watermark must be the server's too.
+        let now_us = server_time_us(&self.client, self.timeout).await?;
+        self.horizons.advance(&self.client, self.timeout, now_us).await?;
         let overlap_us = i64::try_from(self.overlap.as_micros()).unwrap_or(i64::MAX);
         let mut since_us = progress.watermark_us.saturating_sub(overlap_us).max(0);
         if is_first {
             progress.last_version = self.version_above_all(progress.last_version, now_us).await?;
-            self.recheck = Some(Recheck { at: Instant::now() + self.timeout * 2, since_us });
+            // A group that a predecessor's last statements saw vanished after they had begun, so not long ago.
+            let since_us = since_us.max(now_us.saturating_sub(overlap_us));
+            self.recheck = Some(Recheck { at: Instant::now() + self.timeout * 3, since_us });
         }
         let rechecked = self.recheck.filter(|recheck| recheck.at <= Instant::now());
         if let Some(recheck) = rechecked {
@@ -107,43 +159,104 @@ impl Pass {
             since_us = since_us.min(recheck.since_us);
             self.seen.clear();
         }
-        let touched = self.touched_since(since_us).await?;
-        let dirty: BTreeSet<Bucket> = touched
-            .iter()
-            .filter(|(bucket, inserts)| self.seen.get(*bucket).is_none_or(|seen| !inserts.is_subset(seen)))
-            .map(|(bucket, _)| bucket.clone())
-            .collect();
-        self.progress = Some(if dirty.is_empty() {
-            // In memory only: a restart looks at a longer past once, which is cheaper than a write every second.
-            Progress { watermark_us: now_us, ..progress }
-        } else {
+        let mut touched = self.touched_since(since_us).await?;
+        for (bucket, inserts) in &touched {
+            let seen = self.seen.get(bucket);
+            let mut unseen = inserts.iter().filter(|insert| seen.is_none_or(|seen| !seen.contains(*insert))).peekable();
+            if unseen.peek().is_some() {
+                self.backlog.insert(bucket.clone());
+            }
+            if unseen.any(|insert_us| *insert_us < 0) {
+                self.asked.insert(bucket.clone());
+            }
+        }
+        let known = self.backlog.len();
+        self.backlog.retain(|bucket| !self.horizons.are_rows_gone(bucket.start));
+        let closed = known - self.backlog.len();
+        let turn = self.turn(progress.stored.watermark_us == 0);
+        if !turn.is_empty() {
             let version = progress.last_version.saturating_add(1).max(u64::try_from(now_us).unwrap_or(0));
-            self.recompute(&dirty, version).await?;
-            let progress = Progress { watermark_us: now_us, last_version: version };
-            self.store_progress(progress).await?;
-            progress
+            progress.last_version = version;
+            self.recompute(&turn, version).await?;
+            self.backlog.retain(|bucket| !turn.contains(bucket));
+            self.asked.retain(|bucket| !turn.contains(bucket));
+            // What is in the backlog was inserted behind the stored watermark.
+            let watermark_us = if self.backlog.is_empty() { now_us } else { progress.stored.watermark_us };
+            progress.stored = StoredProgress { watermark_us, last_version: version };
+            crash_point!(RollupProgress);
+            self.store_progress(progress.stored).await?;
+        }
+        // With nothing to do it moves in memory only: a restart looks at a longer past once, which is cheaper than a write
+        // every second.
+        self.progress = Some(Progress { watermark_us: now_us, ..progress });
+        let next_since_us = now_us.saturating_sub(overlap_us);
+        touched.retain(|_, inserts| {
+            inserts.retain(|insert_us| insert_us.abs() >= next_since_us);
+            !inserts.is_empty()
         });
         self.seen = touched;
         if rechecked.is_some() {
             self.recheck = None;
         }
-        Ok(dirty.len())
+        Ok(Done { minutes: turn.len(), backlog: self.backlog.len(), closed })
+    }
+
+    /// What this pass recomputes. The very first one everything, since coarse buckets are whole only once all of their finer
+    /// ones are there.
+    fn turn(&self, is_from_scratch: bool) -> BTreeSet<Bucket> {
+        if is_from_scratch || self.backlog.len() <= MINUTES_PER_PASS {
+            return self.backlog.clone();
+        }
+        let mut newest: Vec<&Bucket> = self.backlog.iter().collect();
+        newest.sort_unstable_by_key(|bucket| Reverse(bucket.start));
+        newest.into_iter().take(MINUTES_PER_PASS).cloned().collect()
     }
 
     async fn recompute(&self, minutes: &BTreeSet<Bucket>, version: u64) -> Result<(), StoreError> {
-        let plan: [(&Recompute, BTreeSet<Bucket>); 4] = [
-            (&statements::MODEL_MINUTE, minutes.clone()),
-            (&statements::MODEL_DAY, coarser(minutes, start_of_day)),
-            (&statements::USER_HOUR, coarser(minutes, |minute| minute - minute % 3_600)),
-            (&statements::USER_MONTH, coarser(minutes, start_of_month)),
-        ];
-        for (recompute, buckets) in &plan {
-            let buckets: Vec<&Bucket> = buckets.iter().collect();
-            for chunk in buckets.chunks(BUCKETS_PER_STATEMENT) {
-                let statement = recompute.statement(chunk, version);
-                // After the version was chosen: see the module.
-                self.ensure_current().await?;
-                bounded(self.timeout, recompute.doing, self.client.query(&statement).execute()).await?;
+        for grouping in Grouping::ALL {
+            let table = |grain: Grain| Table { grouping, grain };
+            let finer = |grain: Grain| grain.finer().map_or(Origin::Rows, |finer| Origin::Finer(table(finer)));
+            let are_minutes_gone = |start| self.horizons.are_minutes_gone(grouping, start);
+            let kept = minutes.iter().filter(|minute| !are_minutes_gone(minute.start)).cloned().collect();
+            let (old, young): (BTreeSet<Bucket>, BTreeSet<Bucket>) =
+                coarser(minutes, Grain::Hour).into_iter().partition(|hour| are_minutes_gone(hour.start));
+            let is_small = minutes.len() <= MINUTES_WITH_OWN_GROUPS && minutes.is_disjoint(&self.asked);
+            let groups = if old.is_empty() && is_small {
+                Groups::of(table(Grain::Minute), &minutes.iter().collect::<Vec<_>>())
+            } else {
+                Groups::All
+            };
+            self.replace(table(Grain::Minute), Origin::Rows, &kept, &Groups::All, version).await?;
+            for (grain, origin, buckets) in [
+                (Grain::Hour, finer(Grain::Hour), young),
+                (Grain::Hour, Origin::Rows, old),
+                (Grain::Day, finer(Grain::Day), coarser(minutes, Grain::Day)),
+                (Grain::Month, finer(Grain::Month), coarser(minutes, Grain::Month)),
+            ] {
+                self.replace(table(grain), origin, &buckets, &groups, version).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn replace(
+        &self,
+        table: Table,
+        origin: Origin,
+        buckets: &BTreeSet<Bucket>,
+        groups: &Groups,
+        version: u64,
+    ) -> Result<(), StoreError> {
+        let buckets: Vec<&Bucket> = buckets.iter().collect();
+        for chunk in buckets.chunks(BUCKETS_PER_STATEMENT / origin_buckets(table.grain, origin)) {
+            // After the version was chosen: see the module.
+            self.ensure_current().await?;
+            let doing = format!("recomputing {}", table.view());
+            for statement in
+                [write_totals(table, origin, chunk, groups, version), write_tombstones(table, chunk, groups, version)]
+            {
+                crash_point!(RollupStatement);
+                bounded(self.timeout, &doing, self.client.query(&statement).execute()).await?;
             }
         }
         Ok(())
@@ -153,10 +266,17 @@ impl Pass {
         let query = self
             .client
             .query(
-                "SELECT toString(source) AS source, toUnixTimestamp(toStartOfMinute(event_time)) AS start, \
-                 groupUniqArray(toUnixTimestamp64Micro(inserted_at)) AS inserts \
-                 FROM request_rows WHERE inserted_at >= fromUnixTimestamp64Micro(?) GROUP BY source, start",
+                "SELECT toString(source) AS source, start, groupUniqArray(insert_us) AS inserts FROM (\
+                   SELECT source, toUnixTimestamp(toStartOfMinute(event_time)) AS start, \
+                     toUnixTimestamp64Micro(inserted_at) AS insert_us \
+                   FROM request_rows WHERE inserted_at >= fromUnixTimestamp64Micro(?) \
+                   GROUP BY source, start, insert_us \
+                   UNION ALL \
+                   SELECT source, toUnixTimestamp(bucket), -toUnixTimestamp64Micro(inserted_at) \
+                   FROM recompute_requests WHERE inserted_at >= fromUnixTimestamp64Micro(?)\
+                 ) GROUP BY source, start",
             )
+            .bind(since_us)
             .bind(since_us);
         let rows = bounded(self.timeout, "finding touched minutes", query.fetch_all::<TouchedRow>()).await?;
         Ok(rows
@@ -165,16 +285,12 @@ impl Pass {
             .collect())
     }
 
-    async fn server_time_us(&self) -> Result<i64, StoreError> {
-        // The server's clock sets inserted_at, so the watermark must be the server's too.
-        let query = self.client.query("SELECT toUnixTimestamp64Micro(now64(6))");
-        bounded(self.timeout, "reading the server's time", query.fetch_one::<i64>()).await
-    }
-
     /// A version that no predecessor has used or may still use.
     async fn version_above_all(&self, last_version: u64, now_us: i64) -> Result<u64, StoreError> {
-        // A pass writes the minutes first, so no table has a higher one.
-        let query = self.client.query("SELECT max(version) FROM model_minute_rows");
+        // A pass writes the hours of models before anything coarser, and minutes unless they are old.
+        let query = self.client.query(
+            "SELECT max(version) FROM (SELECT version FROM model_minute_rows UNION ALL SELECT version FROM model_hour_rows)",
+        );
         let used = bounded(self.timeout, "reading the newest version", query.fetch_one::<u64>()).await?;
         let skew_us = i64::try_from(CLOCK_SKEW.as_micros()).unwrap_or(0);
         Ok(last_version.max(used).max(u64::try_from(now_us.saturating_add(skew_us)).unwrap_or(0)))
@@ -188,11 +304,12 @@ impl Pass {
                  FROM rollup_passes FINAL WHERE name = ?",
             )
             .bind(NAME);
-        let stored = bounded(self.timeout, "reading rollup_passes", query.fetch_optional::<Progress>()).await?;
-        Ok(stored.unwrap_or(Progress { watermark_us: 0, last_version: 0 }))
+        let stored = bounded(self.timeout, "reading rollup_passes", query.fetch_optional::<StoredProgress>()).await?;
+        let stored = stored.unwrap_or_default();
+        Ok(Progress { watermark_us: stored.watermark_us, last_version: stored.last_version, stored })
     }
 
-    async fn store_progress(&self, progress: Progress) -> Result<(), StoreError> {
+    async fn store_progress(&self, progress: StoredProgress) -> Result<(), StoreError> {
         let query = self
             .client
             .query(
@@ -203,39 +320,5 @@ impl Pass {
             .bind(progress.watermark_us)
             .bind(progress.last_version);
         bounded(self.timeout, "writing rollup_passes", query.execute()).await
-    }
-}
-
-fn coarser(minutes: &BTreeSet<Bucket>, start: impl Fn(u32) -> u32) -> BTreeSet<Bucket> {
-    minutes.iter().map(|minute| Bucket { source: minute.source.clone(), start: start(minute.start) }).collect()
-}
-
-const fn start_of_day(seconds: u32) -> u32 {
-    seconds - seconds % 86_400
-}
-
-fn start_of_month(seconds: u32) -> u32 {
-    let day = start_of_day(seconds);
-    let day_of_month = jiff::Timestamp::from_second(i64::from(day))
-        .map_or(1, |timestamp| timestamp.to_zoned(jiff::tz::TimeZone::UTC).day());
-    day - u32::try_from(i32::from(day_of_month) - 1).unwrap_or(0) * 86_400
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn months_start_on_their_first() {
-        for (at, month) in [
-            ("2026-11-21T23:59:59Z", "2026-11-01T00:00:00Z"),
-            ("2024-02-29T00:00:00Z", "2024-02-01T00:00:00Z"),
-            ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),
-        ] {
-            let seconds = |text: &str| {
-                u32::try_from(text.parse::<jiff::Timestamp>().expect("a time").as_second()).expect("after 1970")
-            };
-            assert_eq!(start_of_month(seconds(at)), seconds(month), "{at}");
-        }
     }
 }

@@ -2,139 +2,255 @@
 
 use std::fmt::Write;
 
-use super::pass::Bucket;
+use super::{
+    grain::{Grain, Table},
+    pass::Bucket,
+};
 
-/// How one rollup table is computed from a finer table.
-pub(super) struct Recompute {
-    /// For error messages.
-    pub(super) doing: &'static str,
-    target: &'static str,
-    /// Columns that make a group, after `bucket` and `source`.
-    group: &'static str,
-    origin: &'static str,
-    /// The bucket of an origin row.
-    bucket_of: &'static str,
-    /// Origin rows that can fall into buckets between `{first}` and `{last}` (unix seconds), for the primary key.
-    range: &'static str,
-    /// Which origin rows count at all.
-    condition: &'static str,
-    /// The aggregates over the origin, in the order of [`COLUMNS`].
-    aggregates: &'static str,
+/// What a table is computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The deduplicated rows.
+    Rows,
+    /// The table of the next finer grain.
+    Finer(Table),
 }
 
-const COLUMNS: &str = "requests, priced_requests, cost_usd, prompt_tokens, completion_tokens, total_tokens, priced_tokens, \
-                       cached_tokens, inefficient_requests, error_requests, latency_state";
+/// The totals, with how each is computed from deduplicated rows called `o`. `sum` of nothing but NULLs is NULL, hence the
+/// `ifNull`s. Estimates are those of Horvitz and Thompson: a call that was sent with probability p stands for 1 / p calls,
+/// and adds (1 - p) / p² times its value's square to the variance (Särndal, Swensson, Wretman: Model Assisted Survey
+/// Sampling, 1992, section 3.2, Bernoulli sampling).
+pub(super) const TOTALS: [(&str, &str); 18] = [
+    ("requests", "count()"),
+    ("priced_requests", "countIf(o.cost_usd IS NOT NULL)"),
+    ("cost_usd", "ifNull(sum(toDecimal128(o.cost_usd, 12)), toDecimal128(0, 12))"),
+    ("prompt_tokens", "ifNull(sum(o.prompt_tokens), 0)"),
+    ("completion_tokens", "ifNull(sum(o.completion_tokens), 0)"),
+    ("total_tokens", "ifNull(sum(o.total_tokens), 0)"),
+    ("priced_tokens", "ifNull(sumIf(o.total_tokens, o.cost_usd IS NOT NULL), 0)"),
+    ("cached_tokens", "ifNull(sum(o.cached_tokens), 0)"),
+    ("inefficient_requests", "countIf(o.is_inefficient)"),
+    ("error_requests", "countIf(o.status = 'error')"),
+    ("estimated_requests", "sum(100 / toFloat64(o.sample_rate_percent))"),
+    (
+        "estimated_cost_usd",
+        "ifNull(sum(toDecimal128(o.cost_usd, 12) * 100 / o.sample_rate_percent), toDecimal128(0, 12))",
+    ),
+    ("estimated_prompt_tokens", "ifNull(sum(o.prompt_tokens * 100 / toFloat64(o.sample_rate_percent)), 0)"),
+    ("estimated_completion_tokens", "ifNull(sum(o.completion_tokens * 100 / toFloat64(o.sample_rate_percent)), 0)"),
+    ("estimated_total_tokens", "ifNull(sum(o.total_tokens * 100 / toFloat64(o.sample_rate_percent)), 0)"),
+    (
+        "requests_variance",
+        "sum((100 - toFloat64(o.sample_rate_percent)) * 100 / pow(toFloat64(o.sample_rate_percent), 2))",
+    ),
+    (
+        "cost_usd_variance",
+        "ifNull(sum((100 - toFloat64(o.sample_rate_percent)) * 100 \
+         / pow(toFloat64(o.sample_rate_percent), 2) * pow(toFloat64(o.cost_usd), 2)), 0)",
+    ),
+    (
+        "total_tokens_variance",
+        "ifNull(sum((100 - toFloat64(o.sample_rate_percent)) * 100 \
+         / pow(toFloat64(o.sample_rate_percent), 2) * pow(toFloat64(o.total_tokens), 2)), 0)",
+    ),
+];
 
-/// From deduplicated rows, called `o`. `sum` of nothing but NULLs is NULL, hence the `ifNull`s.
-const FROM_ROWS: &str = "\
-    count() AS requests, \
-    countIf(o.cost_usd IS NOT NULL) AS priced_requests, \
-    ifNull(sum(toDecimal128(o.cost_usd, 12)), toDecimal128(0, 12)) AS cost_usd, \
-    ifNull(sum(o.prompt_tokens), 0) AS prompt_tokens, \
-    ifNull(sum(o.completion_tokens), 0) AS completion_tokens, \
-    ifNull(sum(o.total_tokens), 0) AS total_tokens, \
-    ifNull(sumIf(o.total_tokens, o.cost_usd IS NOT NULL), 0) AS priced_tokens, \
-    ifNull(sum(o.cached_tokens), 0) AS cached_tokens, \
-    countIf(o.is_inefficient) AS inefficient_requests, \
-    countIf(o.status = 'error') AS error_requests, \
-    quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(assumeNotNull(o.latency_ms), o.latency_ms IS NOT NULL) AS latency_state";
+/// The sketch of latencies: from rows, and merged from those of a finer grain.
+pub(super) const LATENCY_STATE: &str = "latency_state";
+const LATENCY_OF_ROWS: &str =
+    "quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(assumeNotNull(o.latency_ms), o.latency_ms IS NOT NULL)";
+const LATENCY_MERGED: &str = "quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(o.latency_state)";
+const NO_LATENCY: &str = "quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(toUInt32(0), false)";
 
-/// From rows of a rollup, called `o`.
-const FROM_ROLLUP: &str = "\
-    sum(o.requests) AS requests, \
-    sum(o.priced_requests) AS priced_requests, \
-    sum(o.cost_usd) AS cost_usd, \
-    sum(o.prompt_tokens) AS prompt_tokens, \
-    sum(o.completion_tokens) AS completion_tokens, \
-    sum(o.total_tokens) AS total_tokens, \
-    sum(o.priced_tokens) AS priced_tokens, \
-    sum(o.cached_tokens) AS cached_tokens, \
-    sum(o.inefficient_requests) AS inefficient_requests, \
-    sum(o.error_requests) AS error_requests, \
-    quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(o.latency_state) AS latency_state";
+impl Origin {
+    pub(super) fn table(self) -> String {
+        match self {
+            Self::Rows => "request_rows".to_owned(),
+            Self::Finer(table) => table.rows(),
+        }
+    }
 
-/// What a group that exists contributes to its own recomputation: nothing. It makes vanished groups show up.
-const NOTHING: &str = "\
-    toUInt64(0), toUInt64(0), toDecimal128(0, 12), toUInt64(0), toUInt64(0), toUInt64(0), toUInt64(0), toUInt64(0), \
-    toUInt64(0), toUInt64(0), quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(toUInt32(0), false)";
+    pub(super) const fn time(self) -> &'static str {
+        match self {
+            Self::Rows => "event_time",
+            Self::Finer(_) => "bucket",
+        }
+    }
 
-pub(super) const MODEL_MINUTE: Recompute = Recompute {
-    doing: "recomputing minutes by model",
-    target: "model_minute_rows",
-    group: "model, provider",
-    origin: "request_rows",
-    bucket_of: "toStartOfMinute(event_time)",
-    range: "event_time >= toDateTime({first}, 'UTC') AND event_time < toDateTime({last}, 'UTC') + INTERVAL 1 MINUTE",
-    condition: "NOT is_test",
-    aggregates: FROM_ROWS,
-};
+    /// A time in seconds since 1970 as a value of the type of [`Self::time`]. Of a part whose calls were all made within the
+    /// last second before a `DateTime`, ClickHouse 26.7 says that none is before it, and leaves it out.
+    pub(super) fn moment(self, seconds: u32) -> String {
+        match self {
+            Self::Rows => format!("toDateTime64({seconds}, 3, 'UTC')"),
+            Self::Finer(_) => format!("toDateTime({seconds}, 'UTC')"),
+        }
+    }
 
-pub(super) const MODEL_DAY: Recompute = Recompute {
-    doing: "recomputing days by model",
-    target: "model_day_rows",
-    group: "model, provider",
-    origin: "model_minute_rows",
-    bucket_of: "toStartOfDay(bucket)",
-    range: "bucket >= toDateTime({first}, 'UTC') AND bucket < toDateTime({last}, 'UTC') + INTERVAL 1 DAY",
-    condition: "true",
-    aggregates: FROM_ROLLUP,
-};
+    pub(super) const fn condition(self) -> &'static str {
+        match self {
+            Self::Rows => "NOT o.is_test",
+            Self::Finer(_) => "true",
+        }
+    }
 
-pub(super) const USER_HOUR: Recompute = Recompute {
-    doing: "recomputing hours by user",
-    target: "user_hour_rows",
-    group: "user_id, model",
-    origin: "request_rows",
-    bucket_of: "toStartOfHour(event_time)",
-    range: "event_time >= toDateTime({first}, 'UTC') AND event_time < toDateTime({last}, 'UTC') + INTERVAL 1 HOUR",
-    condition: "NOT is_test",
-    aggregates: FROM_ROWS,
-};
+    /// Each total, named, over rows of the origin called `o`.
+    pub(super) fn totals(self) -> String {
+        let mut list = String::with_capacity(2_048);
+        for (name, of_rows) in TOTALS {
+            // Writing to a String cannot fail.
+            let _infallible = match self {
+                Self::Rows => write!(list, "{of_rows} AS {name}, "),
+                Self::Finer(_) => write!(list, "sum(o.{name}) AS {name}, "),
+            };
+        }
+        list.push_str(match self {
+            Self::Rows => LATENCY_OF_ROWS,
+            Self::Finer(_) => LATENCY_MERGED,
+        });
+        list.push_str(" AS ");
+        list.push_str(LATENCY_STATE);
+        list
+    }
 
-pub(super) const USER_MONTH: Recompute = Recompute {
-    doing: "recomputing months by user",
-    target: "user_month_rows",
-    group: "user_id, model",
-    origin: "user_hour_rows",
-    bucket_of: "toDateTime(toStartOfMonth(bucket), 'UTC')",
-    range: "bucket >= toDateTime({first}, 'UTC') AND bucket < toDateTime({last}, 'UTC') + INTERVAL 1 MONTH",
-    condition: "true",
-    aggregates: FROM_ROLLUP,
-};
+    /// The grain of the buckets in its primary key.
+    const fn grain(self) -> Grain {
+        match self {
+            Self::Rows => Grain::Minute,
+            Self::Finer(table) => table.grain,
+        }
+    }
 
-impl Recompute {
-    /// One statement that replaces all groups of `buckets`, which are sorted by source and start.
-    pub(super) fn statement(&self, buckets: &[&Bucket], version: u64) -> String {
-        let Self { target, group, origin, bucket_of, condition, aggregates, .. } = self;
-        let first = buckets.iter().map(|bucket| bucket.start).min().unwrap_or(0);
-        let last = buckets.iter().map(|bucket| bucket.start).max().unwrap_or(0);
-        let range = self.range.replace("{first}", &first.to_string()).replace("{last}", &last.to_string());
-        let wanted = tuples(buckets);
-        format!(
-            "INSERT INTO {target} (bucket, source, {group}, {COLUMNS}, version, is_deleted) \
-             SELECT bucket_start, source, {group}, {FROM_ROLLUP}, toUInt64({version}), toUInt8(sum(o.requests) = 0) \
-             FROM (\
-               SELECT {bucket_of} AS bucket_start, source, {group}, {aggregates} \
-               FROM {origin} AS o FINAL WHERE {range} AND (source, {bucket_of}) IN ({wanted}) AND {condition} \
-               GROUP BY bucket_start, source, {group} \
-               UNION ALL \
-               SELECT bucket AS bucket_start, source, {group}, {NOTHING} \
-               FROM {target} FINAL WHERE bucket >= toDateTime({first}, 'UTC') AND bucket <= toDateTime({last}, 'UTC') \
-               AND (source, bucket) IN ({wanted}) GROUP BY bucket, source, {group}\
-             ) AS o GROUP BY bucket_start, source, {group}"
-        )
+    /// The part of its primary key that names a source's bucket.
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Rows => "(o.source, toStartOfMinute(o.event_time))",
+            Self::Finer(_) => "(o.source, o.bucket)",
+        }
     }
 }
 
-/// `('source', toDateTime(1, 'UTC')), …` with quotes and `?` (the client's placeholder) escaped. Source names hold neither,
-/// but a table may hold what an older version wrote.
-fn tuples(buckets: &[&Bucket]) -> String {
-    let mut list = String::with_capacity(buckets.len() * 48);
-    for (index, bucket) in buckets.iter().enumerate() {
-        let source = bucket.source.replace('\\', "\\\\").replace('\'', "\\'").replace('?', "??");
-        let comma = if index == 0 { "" } else { ", " };
+/// How many buckets of its origin a bucket of `grain` has at most.
+pub(super) const fn origin_buckets(grain: Grain, origin: Origin) -> usize {
+    match (grain, origin) {
+        (Grain::Minute, _) => 1,
+        (Grain::Hour, _) => 60,
+        (Grain::Day, Origin::Finer(_)) => 24,
+        (Grain::Month, Origin::Finer(_)) => 31,
+        // Never asked for; right all the same.
+        (Grain::Day, Origin::Rows) => 1_440,
+        (Grain::Month, Origin::Rows) => 44_640,
+    }
+}
+
+/// Which groups of its buckets a recomputation is about.
+#[derive(Clone, Debug)]
+pub(super) enum Groups {
+    /// All of them.
+    All,
+    /// Those that have, or once had, totals in some buckets of a finer table: the condition on the columns of a group. A
+    /// group that vanished from there has left its tombstone.
+    Condition(String),
+}
+
+impl Groups {
+    /// Those with totals in `buckets` of `table`.
+    pub(super) fn of(table: Table, buckets: &[&Bucket]) -> Self {
+        let [first, second] = table.grouping.columns();
+        Self::Condition(format!(
+            " AND (source, {first}, {second}) IN \
+             (SELECT source, {first}, {second} FROM {} WHERE (source, bucket) IN ({}))",
+            table.rows(),
+            keys(buckets.iter().map(|bucket| (bucket.source.as_str(), bucket.start)))
+        ))
+    }
+
+    fn condition(&self) -> &str {
+        match self {
+            Self::All => "",
+            Self::Condition(condition) => condition,
+        }
+    }
+}
+
+/// Writes the totals of `buckets` of `table` in `version`, from `origin`.
+pub(super) fn write_totals(table: Table, origin: Origin, buckets: &[&Bucket], groups: &Groups, version: u64) -> String {
+    let [first_column, second_column] = table.grouping.columns();
+    let mut columns = String::with_capacity(512);
+    for (name, _) in TOTALS {
         // Writing to a String cannot fail.
-        let _infallible = write!(list, "{comma}('{source}', toDateTime({}, 'UTC'))", bucket.start);
+        let _infallible = write!(columns, "{name}, ");
+    }
+    let start = table.grain.start_of(&format!("o.{}", origin.time()));
+    let (first, last) = ends(buckets);
+    let (first, end) = (origin.moment(first), origin.moment(table.grain.next(last)));
+    let time = origin.time();
+    // The range leads to the right partitions, the key to the right granules.
+    format!(
+        "INSERT INTO {target} (bucket, source, {first_column}, {second_column}, {columns}{LATENCY_STATE}, version, is_deleted) \
+         SELECT {start} AS start, o.source, o.{first_column}, o.{second_column}, {totals}, toUInt64({version}), toUInt8(0) \
+         FROM {from} AS o FINAL \
+         WHERE o.{time} >= {first} AND o.{time} < {end} \
+         AND {key} IN ({origin_keys}) AND {condition}{groups} \
+         GROUP BY start, o.source, o.{first_column}, o.{second_column} \
+         SETTINGS do_not_merge_across_partitions_select_final = 1",
+        target = table.rows(),
+        totals = origin.totals(),
+        from = origin.table(),
+        key = origin.key(),
+        origin_keys = keys(buckets.iter().flat_map(|bucket| origin_starts(table.grain, origin.grain(), bucket))),
+        condition = origin.condition(),
+        groups = groups.condition(),
+    )
+}
+
+/// Gives a tombstone to each group of `buckets` that [`write_totals`] did not write: nothing makes it up any more.
+pub(super) fn write_tombstones(table: Table, buckets: &[&Bucket], groups: &Groups, version: u64) -> String {
+    let [first_column, second_column] = table.grouping.columns();
+    let mut columns = String::with_capacity(512);
+    let mut nothing = String::with_capacity(512);
+    for (name, _) in TOTALS {
+        // Writing to a String cannot fail.
+        let _infallible = write!(columns, "{name}, ");
+        nothing.push_str("0, ");
+    }
+    let (first, last) = ends(buckets);
+    format!(
+        "INSERT INTO {target} (bucket, source, {first_column}, {second_column}, {columns}{LATENCY_STATE}, version, is_deleted) \
+         SELECT bucket, source, {first_column}, {second_column}, {nothing}{NO_LATENCY}, toUInt64({version}), toUInt8(1) \
+         FROM {target} FINAL WHERE bucket >= toDateTime({first}, 'UTC') AND bucket <= toDateTime({last}, 'UTC') \
+         AND (source, bucket) IN ({keys}) AND version < {version}{groups} \
+         GROUP BY bucket, source, {first_column}, {second_column} \
+         SETTINGS do_not_merge_across_partitions_select_final = 1",
+        target = table.rows(),
+        keys = keys(buckets.iter().map(|bucket| (bucket.source.as_str(), bucket.start))),
+        groups = groups.condition(),
+    )
+}
+
+fn ends(buckets: &[&Bucket]) -> (u32, u32) {
+    let starts = || buckets.iter().map(|bucket| bucket.start);
+    (starts().min().unwrap_or(0), starts().max().unwrap_or(0))
+}
+
+/// The buckets of `finer` that make up one of `grain`.
+fn origin_starts(grain: Grain, finer: Grain, bucket: &Bucket) -> impl Iterator<Item = (&str, u32)> {
+    let end = grain.next(bucket.start);
+    let starts = std::iter::successors(Some(bucket.start), move |start| Some(finer.next(*start)));
+    starts.take_while(move |start| *start < end).map(|start| (bucket.source.as_str(), start))
+}
+
+/// `('source', toDateTime(1, 'UTC')), …`
+fn keys<'a>(buckets: impl Iterator<Item = (&'a str, u32)>) -> String {
+    let mut list = String::with_capacity(4_096);
+    for (source, start) in buckets {
+        let comma = if list.is_empty() { "" } else { ", " };
+        let _infallible = write!(list, "{comma}({}, toDateTime({start}, 'UTC'))", text_literal(source));
     }
     list
+}
+
+/// With quotes and `?` (the client's placeholder) escaped. Source names hold neither, but a table may hold what an older
+/// version wrote.
+pub(super) fn text_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'").replace('?', "??"))
 }

@@ -6,7 +6,7 @@ use heliometer::{
     alert::{AlertMetrics, Alerter, Matcher, Silence, StoredSilence, add_silence, expire_silence, list_silences},
     domain::{ManualClock, SystemClock, UtcMillis},
     notify::Quantity,
-    settings::{NotifierSettings, Settings},
+    settings::{NotifierSettings, RetentionSettings, Settings},
     store::{
         Batch, Database, DatabaseOptions, LogPositionRow, OutcomeRow, RequestRow, Rollups, StoreMetrics, Term, migrate,
         write_batch, write_positions,
@@ -21,11 +21,15 @@ use super::read::{Calls, Event, Scenario, Step};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// What a scenario leaves behind.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 17] = [
     "request_rows",
     "model_minute_rows",
+    "model_hour_rows",
     "model_day_rows",
+    "model_month_rows",
+    "user_minute_rows",
     "user_hour_rows",
+    "user_day_rows",
     "user_month_rows",
     "rollup_passes",
     "alert_transitions",
@@ -275,5 +279,6 @@ impl World {
 }
 
 fn rollups(database: &Database, metrics: &StoreMetrics) -> Rollups {
-    Rollups::new(database.client().clone(), TIMEOUT, metrics.clone(), Arc::new(Notify::new())).0
+    let retention = RetentionSettings::default();
+    Rollups::new(database.client(), TIMEOUT, &retention, metrics.clone(), Arc::new(Notify::new())).0
 }
