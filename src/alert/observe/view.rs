@@ -62,6 +62,10 @@ impl View {
         let skipped = grains.iter().take_while(|(_, unit)| *unit > longest_ms.max(finest)).count();
         let mut parts = Vec::new();
         fill(&mut parts, &grains[skipped..], span.start.0, span.end.0);
+        if parts.is_empty() {
+            // A period that has just begun.
+            parts.push(Part { view: month, start: span.start.0, end: span.end.0 });
+        }
         parts
     }
 
