@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails, and says why"
 )]
 
+mod alert_rules;
 mod alerts;
 mod bad_input;
 mod chaos;
@@ -29,6 +30,7 @@ mod receivers;
 mod restarts;
 mod rollups;
 mod samples;
+mod scenarios;
 mod slack;
 mod storage_faults;
 mod totals;
