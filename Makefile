@@ -4,11 +4,11 @@
 # make test-kafka  the same over a real Kafka broker, and processes over it that are killed
 # make chaos  200 kills over a million events, embedded and over Kafka; longer outages
 # make lint   format, clippy, what deploys it
-# make bench  measure the pipeline
+# make bench  measure the pipeline; also bench-rollups, bench-alerts
 # make help   all targets
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-tools test-kafka chaos chaos-embedded chaos-kafka chaos-program lint check-deploy bench build needs kafka-needs engine clean
+.PHONY: help run demo test test-tools test-kafka chaos chaos-embedded chaos-kafka chaos-program lint check-deploy bench bench-rollups bench-alerts build needs kafka-needs engine clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -52,6 +52,12 @@ check-deploy: ## Check docker-compose.yml, the Kubernetes manifests and their fi
 
 bench: build engine ## Measure the whole pipeline on this machine
 	@scripts/bench
+
+bench-rollups: engine ## Measure rollup passes with 100 million calls stored (CALLS=…)
+	@cargo bench --quiet --bench rollups -- $${CALLS:-100000000}
+
+bench-alerts: build engine ## Measure from a webhook's answer to the Slack message, at 1,000 calls a second
+	@scripts/bench-alerts
 
 build: needs
 	@cargo build --release --quiet --bin heliometer

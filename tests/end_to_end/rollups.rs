@@ -40,7 +40,7 @@ enum Step {
     Move(prop::sample::Index, u32),
     /// Withdrawn.
     Tombstone(prop::sample::Index),
-    /// The rollups run until nothing is left to do.
+    /// One pass, after which all totals are right.
     Pass,
     /// The rollups run for so many milliseconds and are killed.
     Crash(u8),
@@ -196,7 +196,10 @@ impl Source<'_> {
                 let old = &self.valid[index];
                 self.insert(vec![RequestRow { is_deleted: 1, version: old.version + 1, ..old.clone() }]).await;
             }
-            Step::Pass => self.pass().await,
+            Step::Pass => {
+                self.pass().await;
+                assert_equal(self).await;
+            }
             Step::Crash(milliseconds) => {
                 let rollups = tokio::spawn(self.rollups().run(CancellationToken::new()));
                 tokio::time::sleep(Duration::from_millis((*milliseconds).into())).await;
@@ -221,9 +224,7 @@ impl Source<'_> {
     }
 
     async fn pass(&self) {
-        let stop = CancellationToken::new();
-        stop.cancel();
-        self.rollups().run(stop).await;
+        self.rollups().pass().await.expect("a pass");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    grain::{Grain, Table},
+    grain::{Grain, Grouping, Table},
     pass::Bucket,
 };
 
@@ -129,16 +129,20 @@ impl Origin {
     }
 }
 
-/// How many buckets of its origin a bucket of `grain` has at most.
-pub(super) const fn origin_buckets(grain: Grain, origin: Origin) -> usize {
-    match (grain, origin) {
-        (Grain::Minute, _) => 1,
-        (Grain::Hour, _) => 60,
-        (Grain::Day, Origin::Finer(_)) => 24,
-        (Grain::Month, Origin::Finer(_)) => 31,
-        // Never asked for; right all the same.
-        (Grain::Day, Origin::Rows) => 1_440,
-        (Grain::Month, Origin::Rows) => 44_640,
+/// How many buckets of `table` one statement computes: bounds its size, and the memory of its groups, each of which has a
+/// sketch of some 3 KiB. Models are few in any bucket; users may be a hundred thousand in a month.
+pub(super) const fn buckets_per_statement(table: Table, origin: Origin) -> usize {
+    match (table.grouping, table.grain, origin) {
+        (Grouping::Model, Grain::Minute, _) => 2_000,
+        // Of 60 minutes, whether their totals or their rows.
+        (Grouping::Model, Grain::Hour, _) => 33,
+        (Grouping::Model, Grain::Day, Origin::Finer(_)) => 80,
+        (Grouping::Model, Grain::Month, Origin::Finer(_)) => 60,
+        (Grouping::User, Grain::Minute, _) => 500,
+        (Grouping::User, Grain::Hour, _) => 16,
+        (Grouping::User, Grain::Day, Origin::Finer(_)) => 4,
+        // Never asked for from the rows.
+        (_, Grain::Day | Grain::Month, _) => 1,
     }
 }
 
