@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails, and says why"
 )]
 
+mod alert_rules;
 mod alerts;
 mod bad_input;
 mod chaos;
@@ -31,6 +32,9 @@ mod restarts;
 #[cfg(not(feature = "test-kafka"))]
 mod rollups;
 mod samples;
+// Neither does one in these.
+#[cfg(not(feature = "test-kafka"))]
+mod scenarios;
 mod slack;
 mod storage_faults;
 mod totals;
