@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod alert_rules;
 mod alerts;
 mod bad_input;
 mod chaos;
@@ -33,6 +34,9 @@ mod restarts;
 #[cfg(not(feature = "test-kafka"))]
 mod rollups;
 mod samples;
+// Neither does one in these.
+#[cfg(not(feature = "test-kafka"))]
+mod scenarios;
 mod slack;
 mod storage_faults;
 mod tools;

@@ -77,6 +77,15 @@ impl Origin {
         }
     }
 
+    /// A time in seconds since 1970 as a value of the type of [`Self::time`]. Of a part whose calls were all made within the
+    /// last second before a `DateTime`, ClickHouse 26.7 says that none is before it, and leaves it out.
+    pub(super) fn moment(self, seconds: u32) -> String {
+        match self {
+            Self::Rows => format!("toDateTime64({seconds}, 3, 'UTC')"),
+            Self::Finer(_) => format!("toDateTime({seconds}, 'UTC')"),
+        }
+    }
+
     pub(super) const fn condition(self) -> &'static str {
         match self {
             Self::Rows => "NOT o.is_test",
@@ -177,14 +186,14 @@ pub(super) fn write_totals(table: Table, origin: Origin, buckets: &[&Bucket], gr
     }
     let start = table.grain.start_of(&format!("o.{}", origin.time()));
     let (first, last) = ends(buckets);
-    let end = table.grain.next(last);
+    let (first, end) = (origin.moment(first), origin.moment(table.grain.next(last)));
     let time = origin.time();
     // The range leads to the right partitions, the key to the right granules.
     format!(
         "INSERT INTO {target} (bucket, source, {first_column}, {second_column}, {columns}{LATENCY_STATE}, version, is_deleted) \
          SELECT {start} AS start, o.source, o.{first_column}, o.{second_column}, {totals}, toUInt64({version}), toUInt8(0) \
          FROM {from} AS o FINAL \
-         WHERE o.{time} >= toDateTime({first}, 'UTC') AND o.{time} < toDateTime({end}, 'UTC') \
+         WHERE o.{time} >= {first} AND o.{time} < {end} \
          AND {key} IN ({origin_keys}) AND {condition}{groups} \
          GROUP BY start, o.source, o.{first_column}, o.{second_column} \
          SETTINGS do_not_merge_across_partitions_select_final = 1",
