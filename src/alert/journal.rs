@@ -6,7 +6,8 @@ use clickhouse::{Client, Row};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AlertError, dashboard,
+    AlertError,
+    dashboard::{self, Subject},
     error::bounded,
     rule::Rule,
     state::States,
@@ -182,7 +183,17 @@ impl TransitionRow {
             newest_event: details.newest_event,
             contributors: details.contributors,
             notes: details.notes,
-            dashboard_url: dashboard::url(dashboard_url, &self.rule, &self.kind, &self.scope, &self.group),
+            dashboard_url: dashboard::url(
+                dashboard_url,
+                &Subject {
+                    rule: &self.rule,
+                    kind: &self.kind,
+                    scope: &self.scope,
+                    group: &self.group,
+                    since: self.since,
+                    at: self.at,
+                },
+            ),
         })
     }
 }

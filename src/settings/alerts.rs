@@ -36,7 +36,7 @@ pub struct AlertSettings {
     pub maintenance: Vec<Maintenance>,
     /// `[[alerts.inhibitions]]`: alerts that are not told while others fire.
     pub inhibitions: Vec<Inhibition>,
-    /// A page to link to from messages, for example the Grafana dashboard.
+    /// A page to link to from messages; `{rule}`, `{kind}`, `{scope}`, `{group}`, `{from}` and `{to}` are filled in.
     pub dashboard_url: String,
     /// The settings file that all this comes from, so that it can be read again when it changes.
     #[serde(skip)]
