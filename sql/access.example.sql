@@ -1,6 +1,6 @@
 -- Who may read what, on a ClickHouse server: change names, passwords and limits, and run it as an administrator once the tables are
 -- there (`heliometer migrate`). On a cluster, every statement gets ON CLUSTER, or users are kept in a replicated directory.
--- The embedded engine has its own reader and knows no others.
+-- The embedded engine has the same as settings: [[clickhouse.readers]].
 
 -- Whoever has this profile may choose output formats and shorter limits, and change nothing.
 CREATE SETTINGS PROFILE IF NOT EXISTS heliometer_read SETTINGS
@@ -33,7 +33,7 @@ GRANT SELECT ON heliometer.user_day TO heliometer_read_source;
 GRANT SELECT ON heliometer.user_day_rows TO heliometer_read_source;
 GRANT SELECT ON heliometer.user_month TO heliometer_read_source;
 GRANT SELECT ON heliometer.user_month_rows TO heliometer_read_source;
--- The monthly limits of user_month. They name users of every source; without this grant that view cannot be read.
+-- The monthly limits, without which user_month cannot be read.
 GRANT SELECT ON heliometer.user_limit_rows TO heliometer_read_source;
 GRANT SELECT ON heliometer.price_drift TO heliometer_read_source;
 GRANT SELECT ON heliometer.unpriced_models TO heliometer_read_source;
@@ -42,7 +42,8 @@ GRANT SELECT ON heliometer.unpriced_models TO heliometer_read_source;
 CREATE ROW POLICY IF NOT EXISTS heliometer_all_rows ON
     heliometer.request_rows,
     heliometer.model_minute_rows, heliometer.model_hour_rows, heliometer.model_day_rows, heliometer.model_month_rows,
-    heliometer.user_minute_rows, heliometer.user_hour_rows, heliometer.user_day_rows, heliometer.user_month_rows
+    heliometer.user_minute_rows, heliometer.user_hour_rows, heliometer.user_day_rows, heliometer.user_month_rows,
+    heliometer.user_limit_rows
     USING 1 TO ALL EXCEPT heliometer_read_source;
 
 -- 3. How much they may ask, each user by itself. A dashboard with fifteen panels that is shown all day asks some 900 queries an hour.
@@ -55,7 +56,7 @@ CREATE QUOTA IF NOT EXISTS heliometer_read_source KEYED BY user_name
 CREATE USER IF NOT EXISTS heliometer_grafana IDENTIFIED WITH sha256_password BY 'change-me-1' DEFAULT ROLE heliometer_read;
 GRANT heliometer_read TO heliometer_grafana;
 
--- 5. A team that may see its own source, here `support`. These three statements again for each further team.
+-- 5. A team that may see its own source, here `support`. These four statements again for each further team.
 CREATE USER IF NOT EXISTS heliometer_support IDENTIFIED WITH sha256_password BY 'change-me-2' DEFAULT ROLE heliometer_read_source;
 GRANT heliometer_read_source TO heliometer_support;
 CREATE ROW POLICY IF NOT EXISTS heliometer_support ON
@@ -63,3 +64,6 @@ CREATE ROW POLICY IF NOT EXISTS heliometer_support ON
     heliometer.model_minute_rows, heliometer.model_hour_rows, heliometer.model_day_rows, heliometer.model_month_rows,
     heliometer.user_minute_rows, heliometer.user_hour_rows, heliometer.user_day_rows, heliometer.user_month_rows
     USING source = 'support' TO heliometer_support;
+-- Of the limits, the common one and those of its own users.
+CREATE ROW POLICY IF NOT EXISTS heliometer_support_limits ON heliometer.user_limit_rows
+    USING is_default OR user_id IN (SELECT user_id FROM heliometer.user_month_rows WHERE source = 'support') TO heliometer_support;

@@ -6,8 +6,9 @@ use serde::Deserialize;
 
 use crate::domain::{Secret, SourceName};
 
-/// Users that the embedded engine has without being told: `default`, which starts it, the service, and two readers.
-const EMBEDDED_USERS: [&str; 4] = ["default", "heliometer", "reader", "contents_reader"];
+/// Users and quotas that the embedded engine has without being told: `default`, which starts it with the quota `boot`, the service,
+/// and two readers. A reader has a quota by its name.
+const EMBEDDED_NAMES: [&str; 5] = ["default", "boot", "heliometer", "reader", "contents_reader"];
 
 /// `[clickhouse]`
 #[derive(Clone, Debug, Deserialize)]
@@ -131,8 +132,8 @@ impl SourceReader {
         if !name.starts_with(|first: char| first.is_ascii_lowercase()) {
             return Some(format!("`{name}`: must begin with a letter"));
         }
-        if EMBEDDED_USERS.contains(&name) {
-            return Some(format!("`{name}` is a user that the embedded engine has anyway; choose another name"));
+        if EMBEDDED_NAMES.contains(&name) {
+            return Some(format!("`{name}` is a name that the embedded engine uses itself; choose another one"));
         }
         if before.iter().any(|other| other.name == self.name) {
             return Some(format!("`{name}` is there twice"));

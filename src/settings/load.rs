@@ -380,7 +380,8 @@ mod tests {
         let settings = load_text(&reader("support", "")).expect("is right");
         assert_eq!(settings.clickhouse.readers[0].queries_per_hour, 1_000);
         for (text, expected) in [
-            (reader("heliometer", ""), "choose another name"),
+            (reader("heliometer", ""), "choose another one"),
+            (reader("boot", ""), "choose another one"),
             (reader("1st", ""), "must begin with a letter"),
             (reader("Support", ""), "readers"),
             (reader("a", &reader("a", "")), "is there twice"),

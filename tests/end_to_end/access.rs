@@ -33,6 +33,7 @@ kind = "usage"
 unit = "usd"
 period = "month"
 limit = 0.01
+overrides = { "user-001" = 3.0, "a-stranger" = 5.0 }
 "#;
 
 #[derive(Deserialize)]
@@ -77,6 +78,10 @@ async fn a_reader_of_one_source_sees_no_other() {
         assert_eq!(support.texts(&query).await, ["0"], "{table}");
     }
     assert_eq!(with_source, 20, "9 tables and 11 views: {visible:?}");
+    let limits = support.texts("SELECT user_id FROM user_limit_rows FINAL WHERE NOT is_default").await;
+    assert_eq!(limits, ["user-001"], "limits of its own users");
+    let limit = support.texts("SELECT DISTINCT toFloat64(limit_usd) FROM user_month WHERE user_id = 'user-001'").await;
+    assert_eq!(limit, ["3"]);
     // By ways that go around the views.
     for (query, expected) in [
         ("SELECT uniqExact(source) FROM merge('heliometer', '_rows$') WHERE source != ''", "1"),
@@ -96,8 +101,13 @@ async fn a_reader_of_one_source_sees_no_other() {
         "SELECT * FROM outcomes",
         "SELECT * FROM dead_letters",
         "SELECT * FROM inspections",
+        "SELECT * FROM alert_silences",
         "SELECT * FROM system.query_log",
         "SELECT * FROM file('/etc/passwd', LineAsString)",
+        "SELECT * FROM url('http://127.0.0.1:1/', LineAsString)",
+        "SELECT * FROM remote('127.0.0.1:9000', 'heliometer', 'request_rows')",
+        "SELECT * FROM executable('id', LineAsString, 'a String')",
+        "INSERT INTO FUNCTION file('mine.csv', CSV, 'a Int8') VALUES (1)",
         "INSERT INTO request_rows (request_id) VALUES ('x')",
         "ALTER TABLE request_rows DELETE WHERE 1",
         "TRUNCATE TABLE model_day_rows",
@@ -105,6 +115,8 @@ async fn a_reader_of_one_source_sees_no_other() {
         "CREATE TABLE mine (a Int8) ENGINE = Memory",
         "CREATE ROW POLICY all_rows ON request_rows USING 1 TO ALL",
         "GRANT SELECT ON heliometer.* TO `support-reader`",
+        "CREATE USER mine",
+        "SYSTEM SHUTDOWN",
     ] {
         let error = support.ask(query).await.err().unwrap_or_else(|| panic!("{query} is allowed"));
         assert!(error.contains("ACCESS_DENIED") || error.contains("READONLY"), "{query}: {error}");

@@ -5,7 +5,7 @@ use super::config::sha256_hex;
 use crate::settings::SourceReader;
 
 /// Tables with a source in each row: a reader sees those of its own sources.
-pub(super) const SOURCE_TABLES: [&str; 9] = [
+const SOURCE_TABLES: [&str; 9] = [
     "request_rows",
     "model_minute_rows",
     "model_hour_rows",
@@ -17,8 +17,11 @@ pub(super) const SOURCE_TABLES: [&str; 9] = [
     "user_month_rows",
 ];
 
-/// What reads nothing but these tables, with the rights of whoever asks, and the limits that `user_month` needs beside them.
-pub(super) const SOURCE_VIEWS: [&str; 12] = [
+/// The monthly limits that `user_month` needs beside them: a reader sees the common one, and those of users whom its sources know.
+const LIMIT_TABLE: &str = "user_limit_rows";
+
+/// What reads nothing but these tables, with the rights of whoever asks.
+const SOURCE_VIEWS: [&str; 11] = [
     "requests",
     "model_minute",
     "model_hour",
@@ -30,7 +33,6 @@ pub(super) const SOURCE_VIEWS: [&str; 12] = [
     "user_month",
     "price_drift",
     "unpriced_models",
-    "user_limit_rows",
 ];
 
 /// The readers' quotas, for the section `quotas` of the engine's users.
@@ -49,10 +51,13 @@ pub(super) fn users(readers: &[SourceReader], database: &str, loopback: &str) ->
     let user = |reader: &SourceReader| {
         let name = &reader.name;
         let sources: Vec<String> = reader.sources.iter().map(|source| format!("'{source}'")).collect();
-        let filter = format!("<filter>source IN ({})</filter>", sources.join(", "));
-        let filters = SOURCE_TABLES.map(|table| format!("        <{table}>{filter}</{table}>\n")).concat();
-        let grant = |name: &str| format!("        <query>GRANT SELECT ON {database}.{name}</query>\n");
-        let grants = [SOURCE_TABLES.map(grant).concat(), SOURCE_VIEWS.map(grant).concat()].concat();
+        let is_own = format!("source IN ({})", sources.join(", "));
+        let known = format!("is_default OR user_id IN (SELECT user_id FROM {database}.user_month_rows WHERE {is_own})");
+        let filter = |table: &str, rows: &str| format!("        <{table}><filter>{rows}</filter></{table}>\n");
+        let filters = SOURCE_TABLES.map(|table| filter(table, &is_own)).concat() + &filter(LIMIT_TABLE, &known);
+        let readable = SOURCE_TABLES.into_iter().chain([LIMIT_TABLE]).chain(SOURCE_VIEWS);
+        let grants: String =
+            readable.map(|name| format!("        <query>GRANT SELECT ON {database}.{name}</query>\n")).collect();
         format!(
             "    <{name}>
       <password_sha256_hex>{}</password_sha256_hex>
@@ -84,18 +89,18 @@ mod tests {
             .filter_map(|line| line.strip_prefix("GRANT SELECT ON heliometer."))
             .filter_map(|rest| rest.strip_suffix(" TO heliometer_read_source;"))
             .collect();
-        let mut expected: Vec<&str> = SOURCE_TABLES.into_iter().chain(SOURCE_VIEWS).collect();
+        let mut expected: Vec<&str> = SOURCE_TABLES.into_iter().chain([LIMIT_TABLE]).chain(SOURCE_VIEWS).collect();
         let mut sorted = granted.clone();
         expected.sort_unstable();
         sorted.sort_unstable();
         assert_eq!(sorted, expected);
         let policies: Vec<&str> = example.split("CREATE ROW POLICY").skip(1).collect();
-        assert_eq!(policies.len(), 2, "one for everybody else, one for the team");
-        for policy in policies {
+        let tables = |policy: &&str| -> Vec<String> {
             let tables = policy.split_once(" ON").and_then(|(_, rest)| rest.split_once("USING")).expect("tables").0;
-            let tables: Vec<&str> =
-                tables.split(',').map(|table| table.trim().trim_start_matches("heliometer.")).collect();
-            assert_eq!(tables, SOURCE_TABLES);
-        }
+            tables.split(',').map(|table| table.trim().trim_start_matches("heliometer.").to_owned()).collect()
+        };
+        let policies: Vec<Vec<String>> = policies.iter().map(tables).collect();
+        let all: Vec<&str> = SOURCE_TABLES.into_iter().chain([LIMIT_TABLE]).collect();
+        assert_eq!(policies, [all, SOURCE_TABLES.to_vec(), vec![LIMIT_TABLE]], "all others, and a team's two");
     }
 }
