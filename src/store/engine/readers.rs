@@ -55,9 +55,8 @@ pub(super) fn users(readers: &[SourceReader], database: &str, loopback: &str) ->
         let known = format!("is_default OR user_id IN (SELECT user_id FROM {database}.user_month_rows WHERE {is_own})");
         let filter = |table: &str, rows: &str| format!("        <{table}><filter>{rows}</filter></{table}>\n");
         let filters = SOURCE_TABLES.map(|table| filter(table, &is_own)).concat() + &filter(LIMIT_TABLE, &known);
-        let readable = SOURCE_TABLES.into_iter().chain([LIMIT_TABLE]).chain(SOURCE_VIEWS);
-        let grants: String =
-            readable.map(|name| format!("        <query>GRANT SELECT ON {database}.{name}</query>\n")).collect();
+        let grant = |table: &str| format!("        <query>GRANT SELECT ON {database}.{table}</query>\n");
+        let grants = [SOURCE_TABLES.map(grant).concat(), grant(LIMIT_TABLE), SOURCE_VIEWS.map(grant).concat()].concat();
         format!(
             "    <{name}>
       <password_sha256_hex>{}</password_sha256_hex>
