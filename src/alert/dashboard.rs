@@ -38,8 +38,17 @@ pub(super) fn url(template: &str, subject: &Subject<'_>) -> String {
         let encoded: String = byte_serialize(value.as_bytes()).collect();
         url.replace(name, &encoded)
     });
-    let page = filled.split('?').next().unwrap_or_default();
-    [filled.as_str(), page].into_iter().find(|url| url.len() <= MAX_URL_BYTES).unwrap_or_default().to_owned()
+    [filled.as_str(), page(&filled)].into_iter().find(|url| url.len() <= MAX_URL_BYTES).unwrap_or_default().to_owned()
+}
+
+/// The link of what is about no alert: the page without what would be filled in.
+pub(super) fn url_of_report(template: &str) -> &str {
+    if template.contains('{') { page(template) } else { template }
+}
+
+/// What is before the `?`.
+fn page(url: &str) -> &str {
+    url.split('?').next().unwrap_or_default()
 }
 
 /// What the dashboards call a group: an empty one has a name there.
@@ -77,6 +86,16 @@ mod tests {
         }
         // A group is whatever a caller sends: it is put in once, and encoded.
         assert_eq!(url("{group}", &about("user", "{rule}")), "%7Brule%7D");
+    }
+
+    #[test]
+    fn a_report_links_to_the_page() {
+        for (template, expected) in [
+            ("https://g.example/d/a?var-rule={rule}&from={from}", "https://g.example/d/a"),
+            ("https://g.example/d/a?orgId=1", "https://g.example/d/a?orgId=1"),
+        ] {
+            assert_eq!(url_of_report(template), expected);
+        }
     }
 
     #[test]

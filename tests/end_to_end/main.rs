@@ -29,6 +29,7 @@ mod leadership;
 #[cfg(not(feature = "test-kafka"))]
 mod ledger;
 mod receivers;
+mod reports;
 mod restarts;
 // No event goes through the log in these.
 #[cfg(not(feature = "test-kafka"))]
