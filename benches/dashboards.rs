@@ -1,9 +1,10 @@
 //! How long people wait for what they look at, with many calls stored: `cargo bench --bench dashboards -- 100000000`, or `make
 //! bench-dashboards`.
 //!
-//! Runs every ClickHouse query of every dashboard, at the time that it opens with, over 7 and over 90 days, and every query of docs/sql.md, with
-//! the reader's rights. Prints the median of five of each, the slowest first, marks those above 200 ms, and fails when there are
-//! any. `HELIOMETER_BENCH_DIR` names a directory to keep the generated calls in.
+//! Runs every ClickHouse query of every dashboard, of panels and of variables, at the time that it opens with, over 7
+//! and over 90 days, and every query of docs/sql.md, with the reader's rights. Prints the median of five of each, the
+//! slowest first, marks those above 200 ms, and fails when there are any. `HELIOMETER_BENCH_DIR` names a directory to
+//! keep the generated calls in.
 
 #![expect(
     clippy::expect_used,
@@ -82,6 +83,12 @@ async fn queries(reader: &Reader) -> Vec<(String, String)> {
         for hours in [opens_with, 7 * 24, 90 * 24] {
             let range = now - hours * HOUR_SECONDS..now + 1;
             let choices = dashboard.choices(&range, reader).await;
+            for variable in dashboard.templating.list.iter().filter(|variable| variable.kind == "query") {
+                if let Some(query) = variable.query.as_str() {
+                    let query = grafana::fill(query, &range, &choices).expect("a query");
+                    queries.push((format!("{name}, {hours} h, variable {}", variable.name), query));
+                }
+            }
             for panel in &dashboard.panels {
                 for query in panel.targets.iter().filter_map(|target| target.sql.as_ref()) {
                     let query = grafana::fill(query, &range, &choices).expect("a query");

@@ -1,7 +1,7 @@
 //! What a rollup pass costs with many calls stored: `cargo bench --bench rollups -- 100000000`, or `make bench-rollups`.
 //!
-//! Fills an embedded engine with generated calls, computes all totals, and then measures passes after changes of several kinds, each with the
-//! medians of what it repeats.
+//! Fills an embedded engine with generated calls, computes all totals, and then measures passes after changes of several
+//! kinds, each with the medians of what it repeats.
 
 #![expect(
     clippy::expect_used,

@@ -21,8 +21,8 @@ const MAX_URL_BYTES: usize = 2_000;
 /// How much of the time before and after the alert is shown.
 const AROUND_MS: i64 = 3_600_000;
 
-/// Fills in `{rule}`, `{kind}`, `{scope}`, `{group}`, and `{from}` and `{to}` in milliseconds since 1970, encoded for a URL. Other
-/// braces stay as they are. When that is too long, what is before the `?`.
+/// Fills in `{rule}`, `{kind}`, `{scope}`, `{group}`, and `{from}` and `{to}` in milliseconds since 1970, encoded for a
+/// URL. Other braces stay as they are. When that is too long, what is before the `?`.
 pub(super) fn url(template: &str, subject: &Subject<'_>) -> String {
     let Subject { rule, kind, scope, group, since, at } = subject;
     let (from, to) = (since.0.saturating_sub(AROUND_MS).to_string(), at.0.saturating_add(AROUND_MS).to_string());

@@ -17,7 +17,8 @@ const SOURCE_TABLES: [&str; 9] = [
     "user_month_rows",
 ];
 
-/// The monthly limits that `user_month` needs beside them: a reader sees the common one, and those of users whom its sources know.
+/// The monthly limits that `user_month` needs beside them: a reader sees the common one, and those of users whom its
+/// sources know.
 const LIMIT_TABLE: &str = "user_limit_rows";
 
 /// What reads nothing but these tables, with the rights of whoever asks.

@@ -1,5 +1,5 @@
-//! What people look at, on the stream of `make demo`: every panel of every Grafana dashboard, whose queries run and give what the panel
-//! needs, and every query that documentation shows.
+//! What people look at, on the stream of `make demo`: every panel of every Grafana dashboard, whose queries run and give
+//! what the panel needs, and every query that documentation shows.
 
 mod documents;
 mod grafana;
@@ -83,7 +83,8 @@ async fn panels_and_documented_queries_have_answers_on_the_demo_stream() {
     assert!(server.stop().success());
 }
 
-/// Every query, over an hour, the time that it opens with, a week and two years, as the dashboard is opened and with each variable set.
+/// Every query, over an hour, the time that it opens with, a week and two years, as the dashboard is opened and with each
+/// variable set.
 async fn clickhouse_panels(reader: &Reader, now: i64) -> Vec<String> {
     let mut problems = Vec::new();
     let mut queries = 0;
