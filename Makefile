@@ -3,12 +3,12 @@
 # make test   every test; ends with a count
 # make test-kafka  the same over a real Kafka broker, and processes over it that are killed
 # make chaos  200 kills over a million events, embedded and over Kafka; longer outages
-# make lint   format, clippy, what deploys it
-# make bench  measure the pipeline; also bench-rollups, bench-alerts
+# make lint   format, clippy, what deploys it, dashboards
+# make bench  measure the pipeline; also bench-rollups, bench-dashboards, bench-alerts
 # make help   all targets
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-tools test-kafka scenario-messages chaos chaos-embedded chaos-kafka chaos-program lint check-deploy bench bench-rollups bench-alerts build needs kafka-needs engine clean
+.PHONY: help run demo test test-tools test-kafka scenario-messages chaos chaos-embedded chaos-kafka chaos-program lint check-deploy check-dashboards bench bench-rollups bench-dashboards bench-alerts build needs kafka-needs engine clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -47,18 +47,24 @@ chaos-program: needs
 CHAOS = HELIOMETER_TEST_PROGRAM=$(CURDIR)/target/release/heliometer \
 	HELIOMETER_CHAOS_KILLS=$${HELIOMETER_CHAOS_KILLS:-200} HELIOMETER_CHAOS_EVENTS=$${HELIOMETER_CHAOS_EVENTS:-1000000}
 
-lint: needs check-deploy ## Check format, lints, and what deploys it
+lint: needs check-deploy check-dashboards ## Check format, lints, what deploys it, and the dashboards
 	cargo fmt --check
 	cargo clippy --all-targets --features test-kafka --quiet -- -D warnings
 
 check-deploy: ## Check docker-compose.yml, the Kubernetes manifests and their files
 	@scripts/check-deploy
 
+check-dashboards: needs ## Check the Grafana dashboards against Grafana's own schema
+	@scripts/check-dashboards
+
 bench: build engine ## Measure the whole pipeline on this machine
 	@scripts/bench
 
 bench-rollups: engine ## Measure rollup passes with 100 million calls stored (CALLS=…)
 	@cargo bench --quiet --bench rollups -- $${CALLS:-100000000}
+
+bench-dashboards: engine ## Measure every query of dashboards and documents with 100 million calls stored (CALLS=…)
+	@cargo bench --quiet --bench dashboards -- $${CALLS:-100000000}
 
 bench-alerts: build engine ## Measure from a webhook's answer to the Slack message, at 1,000 calls a second
 	@scripts/bench-alerts

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AlertError,
+    dashboard::{self, Subject},
     error::bounded,
     period::Span,
     report::{self, ReportSchedule},
@@ -185,7 +186,7 @@ impl TransitionRow {
             return self.to_notification(dashboard_url).map(Box::new).map(Told::Alert);
         }
         let details: Details = serde_json::from_str(&self.details).ok()?;
-        let report = Report { dashboard_url: dashboard_url.to_owned(), ..details.report? };
+        let report = Report { dashboard_url: dashboard::url_of_report(dashboard_url).to_owned(), ..details.report? };
         Some(Told::Report(Box::new(report)))
     }
 
@@ -256,7 +257,17 @@ impl TransitionRow {
             newest_event: details.newest_event,
             contributors: details.contributors,
             notes: details.notes,
-            dashboard_url: dashboard_url.to_owned(),
+            dashboard_url: dashboard::url(
+                dashboard_url,
+                &Subject {
+                    rule: &self.rule,
+                    kind: &self.kind,
+                    scope: &self.scope,
+                    group: &self.group,
+                    since: self.since,
+                    at: self.at,
+                },
+            ),
         })
     }
 }

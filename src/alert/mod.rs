@@ -16,6 +16,7 @@ mod addressees;
 mod alerter;
 mod backtest;
 mod contributors;
+mod dashboard;
 mod decide_forecasts;
 mod delivery;
 mod describe;

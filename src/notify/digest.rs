@@ -32,6 +32,20 @@ pub struct Digest {
     pub dashboard_url: String,
 }
 
+/// The page that all of them link to; where they only differ behind the `?`, what is before it.
+fn common_page(waiting: &[Notification]) -> String {
+    let Some(first) = waiting.first() else { return String::new() };
+    let page = |url: &str| url.split('?').next().unwrap_or_default().to_owned();
+    let (whole, begin) = (&first.dashboard_url, page(&first.dashboard_url));
+    if waiting.iter().all(|other| other.dashboard_url == *whole) {
+        whole.clone()
+    } else if waiting.iter().all(|other| page(&other.dashboard_url) == begin) {
+        begin
+    } else {
+        String::new()
+    }
+}
+
 /// One alert in a digest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DigestEntry {
@@ -72,7 +86,7 @@ impl Digest {
             messages: waiting.len(),
             firing,
             ended: over,
-            dashboard_url: waiting.first().map(|first| first.dashboard_url.clone()).unwrap_or_default(),
+            dashboard_url: common_page(waiting),
         }
     }
 

@@ -38,7 +38,7 @@ pub struct AlertSettings {
     pub inhibitions: Vec<Inhibition>,
     /// `[[alerts.reports]]`: what a day, week or month came to, told when it is over.
     pub reports: Vec<ReportSchedule>,
-    /// A page to link to from messages, for example the Grafana dashboard.
+    /// A page to link to from messages; `{rule}`, `{kind}`, `{scope}`, `{group}`, `{from}` and `{to}` are filled in.
     pub dashboard_url: String,
     /// The settings file that all this comes from, so that it can be read again when it changes.
     #[serde(skip)]

@@ -4,7 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use crate::domain::Secret;
+use crate::domain::{Secret, SourceName};
+
+/// Users and quotas that the embedded engine has without being told: `default`, which starts it with the quota `boot`, the service,
+/// and two readers. A reader has a quota by its name.
+const EMBEDDED_NAMES: [&str; 5] = ["default", "boot", "heliometer", "reader", "contents_reader"];
 
 /// `[clickhouse]`
 #[derive(Clone, Debug, Deserialize)]
@@ -29,6 +33,8 @@ pub struct ClickHouseSettings {
     pub http_port: u16,
     /// Native-protocol port of the embedded engine on 127.0.0.1; 0 takes any free one.
     pub tcp_port: u16,
+    /// `[[clickhouse.readers]]`: users of the embedded engine beside its own; a server has users of its own.
+    pub readers: Vec<SourceReader>,
     /// `libchdb.so`; empty looks beside the program, in `./engine` and in the user's cache directory.
     pub engine_library: PathBuf,
     /// Memory the embedded engine may use for queries, in bytes.
@@ -57,6 +63,7 @@ impl Default for ClickHouseSettings {
             reader_password: None,
             http_port: 8123,
             tcp_port: 9000,
+            readers: Vec::new(),
             engine_library: PathBuf::new(),
             engine_max_memory_bytes: 4 * 1024 * 1024 * 1024,
             flush_interval_ms: 500,
@@ -75,10 +82,66 @@ impl ClickHouseSettings {
         self.url.is_empty()
     }
 
+    /// The key that is wrong, and why.
+    pub(super) fn fault(&self) -> Option<(String, String)> {
+        let fault = |key: &str, message: &str| Some((key.to_owned(), message.to_owned()));
+        if self.is_embedded() && !self.cluster.is_empty() {
+            return fault("cluster", "needs clickhouse.url: the embedded engine has no cluster");
+        }
+        if !self.is_embedded() && !self.readers.is_empty() {
+            return fault("readers", "only the embedded engine's; on a server, see sql/access.example.sql");
+        }
+        let mut readers = self.readers.iter().enumerate();
+        if let Some(message) = readers.find_map(|(index, reader)| reader.fault(&self.readers[..index])) {
+            return Some(("readers".to_owned(), message));
+        }
+        self.retention.fault().map(|(key, message)| (format!("retention.{key}"), message))
+    }
+
     /// [`Self::timeout_ms`].
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
+    }
+}
+
+/// `[[clickhouse.readers]]`: a user of the embedded engine who may read the calls and totals of some sources, and no contents,
+/// alerts or outcomes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceReader {
+    /// The user's name: letters, digits, `-` and `_`, a letter first.
+    pub name: SourceName,
+    /// The user's password.
+    pub password: Secret,
+    /// The sources that it may see.
+    pub sources: Vec<SourceName>,
+    /// Queries of tables within an hour; more are refused until the next one begins.
+    #[serde(default = "SourceReader::default_queries_per_hour")]
+    pub queries_per_hour: u32,
+}
+
+impl SourceReader {
+    const fn default_queries_per_hour() -> u32 {
+        1_000
+    }
+
+    /// What is wrong with it beside the others before it.
+    fn fault(&self, before: &[Self]) -> Option<String> {
+        let name = self.name.as_str();
+        if !name.starts_with(|first: char| first.is_ascii_lowercase()) {
+            return Some(format!("`{name}`: must begin with a letter"));
+        }
+        if EMBEDDED_NAMES.contains(&name) {
+            return Some(format!("`{name}` is a name that the embedded engine uses itself; choose another one"));
+        }
+        if before.iter().any(|other| other.name == self.name) {
+            return Some(format!("`{name}` is there twice"));
+        }
+        if self.sources.is_empty() {
+            return Some(format!("`{name}` has no sources; `heliometer sql` and the user `reader` see all of them"));
+        }
+        (self.queries_per_hour == 0).then(|| format!("`{name}`: queries_per_hour must be at least 1"))
     }
 }
 
@@ -126,7 +189,7 @@ impl RetentionSettings {
     const MARGIN_DAYS: u32 = 2;
 
     /// The key that is wrong, and what it must be.
-    pub(super) fn fault(&self) -> Option<(&'static str, String)> {
+    fn fault(&self) -> Option<(&'static str, String)> {
         for (key, days) in [
             ("requests_days", self.requests_days),
             ("model_minute_days", self.model_minute_days),

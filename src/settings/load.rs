@@ -165,17 +165,10 @@ impl Settings {
             message: error.to_string(),
         })?;
         self.check_notifiers()?;
-        if self.clickhouse.is_embedded() && !self.clickhouse.cluster.is_empty() {
+        if let Some((key, message)) = self.clickhouse.fault() {
             return Err(SettingsError::Value {
                 place: "settings".to_owned(),
-                key: "clickhouse.cluster".to_owned(),
-                message: "needs clickhouse.url: the embedded engine has no cluster".to_owned(),
-            });
-        }
-        if let Some((key, message)) = self.clickhouse.retention.fault() {
-            return Err(SettingsError::Value {
-                place: "settings".to_owned(),
-                key: format!("clickhouse.retention.{key}"),
+                key: format!("clickhouse.{key}"),
                 message,
             });
         }
@@ -383,6 +376,28 @@ mod tests {
         assert!(message.contains("clickhouse.cluster: needs clickhouse.url"), "{message}");
         let with_url = "[clickhouse]\nurl = \"http://ch:8123\"\ncluster = \"main\"";
         assert_eq!(load_text(with_url).expect("is right").clickhouse.cluster, "main");
+    }
+
+    #[test]
+    fn readers_have_names_and_sources_of_their_own() {
+        let reader = |name: &str, more: &str| {
+            format!("[[clickhouse.readers]]\nname = \"{name}\"\npassword = \"p\"\nsources = [\"a\"]\n{more}")
+        };
+        let settings = load_text(&reader("support", "")).expect("is right");
+        assert_eq!(settings.clickhouse.readers[0].queries_per_hour, 1_000);
+        for (text, expected) in [
+            (reader("heliometer", ""), "choose another one"),
+            (reader("boot", ""), "choose another one"),
+            (reader("1st", ""), "must begin with a letter"),
+            (reader("Support", ""), "readers"),
+            (reader("a", &reader("a", "")), "is there twice"),
+            (reader("a", "").replace("[\"a\"]", "[]"), "has no sources"),
+            (reader("a", "queries_per_hour = 0"), "at least 1"),
+            (format!("{}\n[clickhouse]\nurl = \"http://ch:8123\"", reader("a", "")), "sql/access.example.sql"),
+        ] {
+            let message = load_text(&text).expect_err(&text).to_string();
+            assert!(message.contains(expected), "{text}\n{message}");
+        }
     }
 
     #[test]

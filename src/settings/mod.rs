@@ -11,7 +11,7 @@ mod notifiers;
 mod sections;
 
 pub use alerts::AlertSettings;
-pub use clickhouse::{ClickHouseSettings, RetentionSettings};
+pub use clickhouse::{ClickHouseSettings, RetentionSettings, SourceReader};
 pub use contents::{ContentsSettings, ContentsStore, PolicyAction, PolicySettings};
 pub use error::SettingsError;
 pub use event_log::{EventLogSettings, SaslMechanism, SecurityProtocol};

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails, and says why"
 )]
 
+mod access;
 mod alert_rules;
 mod alerts;
 mod bad_input;
@@ -15,6 +16,7 @@ mod chaos;
 mod commands;
 mod contents;
 mod costs;
+mod dashboards;
 mod dead_letters;
 mod duplicates;
 mod exactness;
@@ -38,5 +40,6 @@ mod samples;
 mod scenarios;
 mod slack;
 mod storage_faults;
+mod tools;
 mod totals;
 mod verify;

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
 };
 
@@ -16,28 +16,10 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Options, Server, client, send, wait_until};
-
-/// A program that tests need beside the service, on PATH or where `scripts/fetch-test-tools` puts it.
-fn tool(names: &[&str]) -> PathBuf {
-    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join(".build/tools/usr/bin");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places: Vec<PathBuf> = std::env::split_paths(&path).chain([fetched]).collect();
-    let found =
-        names.iter().flat_map(|name| places.iter().map(move |place| place.join(name))).find(|file| file.is_file());
-    found
-        .unwrap_or_else(|| panic!("{} is missing: run scripts/fetch-test-tools (`make test` does)", names.join(" or ")))
-}
-
-/// A child process that ends with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
+use crate::{
+    harness::{Options, Server, client, send, wait_until},
+    tools::{Process, free_port, tool},
+};
 
 /// Debian's Alertmanager.
 struct Alertmanager {
@@ -52,8 +34,7 @@ impl Alertmanager {
         let config = "route: { receiver: nobody, group_by: [alertname], group_wait: 1s, group_interval: 1s }\n\
                       receivers: [{ name: nobody }]\n";
         std::fs::write(directory.path().join("config.yml"), config).expect("config");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address").port();
-        let mut alertmanager = Self { directory, port, process: None };
+        let mut alertmanager = Self { directory, port: free_port(), process: None };
         alertmanager.start_again();
         alertmanager
     }
@@ -504,7 +485,7 @@ fn what_waited_comes_as_one_digest_and_what_failed_can_be_sent_again() {
 fn the_preview_is_a_page() {
     let server = Server::not_started(Options::default());
     let said = notifications(&server, &["preview", "--output", "page.html"]);
-    assert_eq!(said, "15 messages in page.html\n");
+    assert_eq!(said, "16 messages in page.html\n");
     let page = std::fs::read_to_string(server.directory.path().join("page.html")).expect("a page");
     let kept = include_str!("../../docs/images/slack-messages.html");
     assert_eq!(

@@ -9,7 +9,7 @@ use crate::harness::{Options, PATIENCE, Server, client, send};
 
 /// Keeps what was posted to it, as Slack would show it.
 #[derive(Clone, Default)]
-struct Slack {
+pub(crate) struct Slack {
     messages: Arc<Mutex<Vec<(Instant, serde_json::Value)>>>,
 }
 
@@ -19,7 +19,18 @@ async fn receive(State(slack): State<Slack>, body: Bytes) -> (StatusCode, &'stat
     (StatusCode::OK, "ok")
 }
 
-async fn start_slack() -> (Slack, String) {
+impl Slack {
+    /// Where the links of all messages so far lead, decoded as a browser does.
+    pub(crate) async fn links(&self) -> Vec<url::Url> {
+        let link = regex::Regex::new(r"<(https?://[^|>]+)\|Open the dashboard>").expect("an expression");
+        let messages = self.messages.lock().await.clone();
+        let texts = messages.iter().flat_map(|(_, message)| message["blocks"].as_array().cloned().unwrap_or_default());
+        let texts = texts.filter_map(|block| block["text"]["text"].as_str().map(|text| text.replace("&amp;", "&")));
+        texts.filter_map(|text| Some(link.captures(&text)?[1].parse().expect("a URL"))).collect()
+    }
+}
+
+pub(crate) async fn start_slack() -> (Slack, String) {
     let slack = Slack::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let url = format!("http://{}/services/T/B/secret-part", listener.local_addr().expect("address"));

@@ -10,8 +10,11 @@ use rand::{TryRng, rngs::SysRng};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::EngineError;
-use crate::whole_file;
+use super::{EngineError, readers};
+use crate::{
+    settings::{ClickHouseSettings, SourceReader},
+    whole_file,
+};
 
 /// How many of the boot query's statements the engine counts against the quota of `default`: all but the first. The
 /// supervisor checks at every start that nothing is left of it.
@@ -109,7 +112,8 @@ impl EngineFiles {
     }
 
     /// Makes the directory and writes configuration and users. Passwords are made the first time only.
-    pub(super) fn write(&self, database: &str, max_memory_bytes: u64) -> Result<Credentials, EngineError> {
+    pub(super) fn write(&self, settings: &ClickHouseSettings) -> Result<Credentials, EngineError> {
+        let max_memory_bytes = settings.engine_max_memory_bytes;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -117,7 +121,8 @@ impl EngineFiles {
             .map_err(EngineError::io(format!("cannot create {}", self.store().display())))?;
         let credentials = self.credentials()?;
         let users = self.root.join("users.xml");
-        Self::write_private(&users, &users_xml(&credentials, database, max_memory_bytes))?;
+        let text = users_xml(&credentials, &settings.database, max_memory_bytes, &settings.readers);
+        Self::write_private(&users, &text)?;
         Self::write_private(&self.config(), &config_xml(&users, max_memory_bytes))?;
         Ok(credentials)
     }
@@ -186,7 +191,7 @@ fn random_password() -> Result<String, EngineError> {
     Ok(hex::encode(bytes))
 }
 
-fn sha256_hex(text: &str) -> String {
+pub(super) fn sha256_hex(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
 }
 
@@ -202,6 +207,10 @@ fn config_xml(users: &Path, max_memory_bytes: u64) -> String {
     <table>query_log</table>
     <ttl>event_date + INTERVAL 7 DAY DELETE</ttl>
   </query_log>
+  <!-- Only who has a policy is limited by it. -->
+  <access_control_improvements>
+    <users_without_row_policies_can_read_rows>true</users_without_row_policies_can_read_rows>
+  </access_control_improvements>
   <merge_tree>
     <fsync_after_insert>1</fsync_after_insert>
     <fsync_part_directory>1</fsync_part_directory>
@@ -212,12 +221,18 @@ fn config_xml(users: &Path, max_memory_bytes: u64) -> String {
     )
 }
 
-fn users_xml(credentials: &Credentials, database: &str, max_memory_bytes: u64) -> String {
+fn users_xml(
+    credentials: &Credentials,
+    database: &str,
+    max_memory_bytes: u64,
+    source_readers: &[SourceReader],
+) -> String {
     let loopback = "<networks><ip>127.0.0.1</ip><ip>::1</ip></networks>";
     let service_hash = sha256_hex(&credentials.service_password);
     let reader_hash = sha256_hex(&credentials.reader_password);
     let contents_reader_hash = sha256_hex(&credentials.contents_reader_password);
     let query_memory_bytes = max_memory_bytes / 4 * 3;
+    let (quotas, users) = (readers::quotas(source_readers), readers::users(source_readers, database, loopback));
     let no_contents =
         CONTENT_TABLES.map(|table| format!("        <query>REVOKE SELECT ON {database}.{table}</query>\n")).concat();
     format!(
@@ -237,7 +252,7 @@ fn users_xml(credentials: &Credentials, database: &str, max_memory_bytes: u64) -
   <quotas>
     <default/>
     <boot><interval><duration>2147483647</duration><queries>{COUNTED_BOOT_STATEMENTS}</queries></interval></boot>
-  </quotas>
+{quotas}  </quotas>
   <users>
     <default>
       <password></password>
@@ -282,7 +297,7 @@ fn users_xml(credentials: &Credentials, database: &str, max_memory_bytes: u64) -
         <query>GRANT SELECT ON {database}.*</query>
       </grants>
     </{CONTENTS_READER_USER}>
-  </users>
+{users}  </users>
 </clickhouse>
 "
     )
@@ -300,10 +315,10 @@ mod tests {
         let old = r#"{"service_password":"s","reader_user":"reader","reader_password":"r"}"#;
         fs::write(files.root.join("credentials.json"), old).expect("a file");
         assert_eq!(files.known_credentials().expect("readable").contents_reader_password, "");
-        let credentials = files.write("heliometer", 1 << 30).expect("writes");
+        let credentials = files.write(&ClickHouseSettings::default()).expect("writes");
         assert_eq!((credentials.service_password.as_str(), credentials.reader_password.as_str()), ("s", "r"));
         assert_eq!(credentials.contents_reader_password.len(), 48);
-        let again = files.write("heliometer", 1 << 30).expect("writes");
+        let again = files.write(&ClickHouseSettings::default()).expect("writes");
         assert_eq!(again.contents_reader_password, credentials.contents_reader_password);
     }
 
@@ -315,7 +330,7 @@ mod tests {
             reader_password: "r".to_owned(),
             contents_reader_password: "c".to_owned(),
         };
-        let users = users_xml(&credentials, "d", 1 << 30);
+        let users = users_xml(&credentials, "d", 1 << 30, &[]);
         let of = |user: &str| {
             let begin = users.find(&format!("<{user}>")).and_then(|at| users.get(at..)).expect("the user");
             // The profile `reader` has the name of a user.

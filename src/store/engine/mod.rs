@@ -9,7 +9,8 @@
 //! `kill -9` too, the child reads end-of-file, shuts the engine down cleanly and exits. So it is never orphaned.
 //! A child that exits by itself or stops answering is started again with backoff, on the same ports.
 //!
-//! Rights: the service has a user with a password, readers have one that can only `SELECT` from the database. The
+//! Rights: the service has a user with a password, readers have one that can only `SELECT` from the database; those of
+//! `[[clickhouse.readers]]` see the rows of their own sources. The
 //! engine's boot query runs as `default`, which has a quota of exactly the boot query's statements: afterwards that
 //! user can read nothing, in particular not the machine's files.
 
@@ -17,6 +18,7 @@ pub mod child;
 mod config;
 mod error;
 mod library;
+mod readers;
 mod supervisor;
 
 pub use config::{Credentials, Endpoint};

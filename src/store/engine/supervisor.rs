@@ -62,7 +62,7 @@ impl EmbeddedEngine {
         let data_dir = std::path::absolute(&options.data_dir)
             .map_err(EngineError::io(format!("cannot resolve {}", options.data_dir.display())))?;
         let files = EngineFiles::new(&data_dir);
-        let credentials = files.write(&options.settings.database, options.settings.engine_max_memory_bytes)?;
+        let credentials = files.write(&options.settings)?;
         let service_password = credentials.service_password.clone();
         let launcher = Launcher { program: options.program, library, files, service_password };
 
