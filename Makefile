@@ -5,10 +5,11 @@
 # make chaos  200 kills over a million events, embedded and over Kafka; longer outages
 # make lint   format, clippy, what deploys it
 # make bench  measure the pipeline
+# make pictures  take the README's pictures of the live page
 # make help   all targets
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-tools test-kafka chaos chaos-embedded chaos-kafka chaos-program lint check-deploy bench build needs kafka-needs engine clean
+.PHONY: help run demo test test-tools test-kafka chaos chaos-embedded chaos-kafka chaos-program lint check-deploy bench pictures build needs kafka-needs engine clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -53,6 +54,9 @@ check-deploy: ## Check docker-compose.yml, the Kubernetes manifests and their fi
 bench: build engine ## Measure the whole pipeline on this machine
 	@scripts/bench
 
+pictures: needs engine test-tools ## Take pictures of the live page for the README, into docs/images
+	@HELIOMETER_PICTURES=$(CURDIR)/docs/images cargo test --quiet --test end_to_end browser::
+
 build: needs
 	@cargo build --release --quiet --bin heliometer
 
@@ -63,6 +67,7 @@ kafka-needs: needs
 	@scripts/install-build-needs kafka
 
 test-tools: needs
+	@scripts/install-build-needs browser
 	@scripts/fetch-test-tools
 
 engine: needs ## Fetch the embedded ClickHouse engine, if it is not there yet

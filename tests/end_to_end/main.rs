@@ -10,6 +10,7 @@
 
 mod alerts;
 mod bad_input;
+mod browser;
 mod chaos;
 mod commands;
 mod contents;
@@ -25,6 +26,7 @@ mod leadership;
 // It takes the embedded log's files apart.
 #[cfg(not(feature = "test-kafka"))]
 mod ledger;
+mod live_page;
 mod receivers;
 mod restarts;
 mod rollups;
