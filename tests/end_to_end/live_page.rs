@@ -47,8 +47,9 @@ async fn wait_for_page(client: &Client, server: &Server, path: &str, texts: &[&s
     loop {
         let (status, _, page) = get(client, server, path).await;
         assert_eq!(status, 200, "{page}");
-        assert!(!page.contains("Could not be read"), "{page}");
-        if texts.iter().all(|text| page.contains(text)) {
+        // A busy machine's queries may be out of time for once.
+        let is_whole = !page.contains("Could not be read");
+        if is_whole && texts.iter().all(|text| page.contains(text)) {
             return page;
         }
         assert!(Instant::now() < deadline, "{path} lacks one of {texts:?}: {page}");
