@@ -69,6 +69,9 @@ impl Pulses {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
             if self.newest.receiver_count() == 0 {
+                // Who comes later hears nothing old.
+                self.newest.send_replace(None);
+                last.clear();
                 continue;
             }
             let Some(today) = self.shutdown.run_until_cancelled(source.rows::<Today>(source.query(TODAY))).await else {

@@ -136,7 +136,7 @@ impl Frame<'_> {
                     ul {
                         @for choice in Choice::LINKS {
                             li {
-                                a href=(self.selection.link_with(choice, path, &more)) aria-current=[(choice == range.choice).then_some("true")] aria-label=(choice.label()) {
+                                a href=(self.selection.link_with(choice, path, &more)) aria-current=[(choice == range.choice).then_some("true")] title=(choice.label()) {
                                     (short(choice))
                                 }
                             }
