@@ -11,6 +11,7 @@ ARG ENGINE=without
 FROM rust:1.95-bookworm AS builder
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
+COPY benches benches
 COPY prices prices
 COPY sql sql
 COPY src src

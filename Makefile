@@ -4,12 +4,12 @@
 # make test-kafka  the same over a real Kafka broker, and processes over it that are killed
 # make chaos  200 kills over a million events, embedded and over Kafka; longer outages
 # make lint   format, clippy, what deploys it
-# make bench  measure the pipeline
+# make bench  measure the pipeline; also bench-rollups, bench-alerts
 # make pictures  take the README's pictures of the live page
 # make help   all targets
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-tools test-kafka chaos chaos-embedded chaos-kafka chaos-program lint check-deploy bench pictures build needs kafka-needs engine clean
+.PHONY: help run demo test test-tools test-kafka chaos chaos-embedded chaos-kafka chaos-program lint check-deploy bench bench-rollups bench-alerts pictures build needs kafka-needs engine clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -56,6 +56,12 @@ bench: build engine ## Measure the whole pipeline on this machine
 
 pictures: needs engine test-tools ## Take pictures of the live page for the README, into docs/images
 	@HELIOMETER_PICTURES=$(CURDIR)/docs/images cargo test --quiet --test end_to_end browser::
+
+bench-rollups: engine ## Measure rollup passes with 100 million calls stored (CALLS=…)
+	@cargo bench --quiet --bench rollups -- $${CALLS:-100000000}
+
+bench-alerts: build engine ## Measure from a webhook's answer to the Slack message, at 1,000 calls a second
+	@scripts/bench-alerts
 
 build: needs
 	@cargo build --release --quiet --bin heliometer

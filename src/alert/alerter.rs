@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use clickhouse::Client;
@@ -14,40 +14,46 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AlertError, contributors,
+    AlertError,
+    addressees::Addressees,
     delivery::{Delivery, DeliveryPolicy},
-    journal::{Details, Journal, TransitionRow},
+    details,
+    journal::{Journal, TransitionRow},
     limits,
     metrics::AlertMetrics,
-    observe::{MAX_GROUPS, observe, window_span},
-    period::Span,
-    rule::{Condition, Rule, check_rules},
-    state::{PERIOD_GRACE, States, decide},
-    transition::Transition,
+    observe::{self, Engine},
+    progress::{Looked, RuleProgress},
+    reload::RuleFiles,
+    rule::{Rule, check_rules},
+    silences::list_silences,
+    state::States,
+    suppress::Suppressions,
+    transition::{Phase, Transition},
 };
 use crate::{
-    domain::{Clock, UtcMillis},
-    notify::{Notifier, Routing, receivers},
+    domain::Clock,
+    notify::{Notifier, receivers},
     settings::{AlertSettings, NotifierSettings},
-    store::Term,
+    store::{Reader, Term},
+    telemetry::Health,
 };
 
-/// A rule's query may take this part of the time: one that took 100 ms is not asked again within a second.
-const QUERY_REST_FACTOR: u32 = 10;
-/// … but no rule rests longer than this.
-const MAX_REST: Duration = Duration::from_secs(60);
-/// Totals are asked again after this long, though no rollup pass reported a change.
-const UNCHANGED_RECHECK: Duration = Duration::from_secs(60);
-/// Messages of one pass that get their top contributors; further ones go without.
-const MAX_DETAILED: usize = 20;
+/// The part that reports in `/readyz` whether the rules on disk are those that hold.
+const RULES_PART: &str = "alert rules";
 
 /// Evaluates rules and delivers their alerts. One at a time may run on a database.
 pub struct Alerter {
     client: Client,
+    reader: Option<Client>,
     journal: Journal,
     rules: Vec<RuleProgress>,
+    files: Option<RuleFiles>,
+    health: Health,
+    /// Of the settings.
+    suppressions: Suppressions,
     settings: AlertSettings,
     notifiers: Vec<Arc<dyn Notifier>>,
+    addressees: Addressees,
     policy: DeliveryPolicy,
     clock: Arc<dyn Clock>,
     metrics: AlertMetrics,
@@ -57,19 +63,6 @@ pub struct Alerter {
     unrecorded: Vec<(Transition, TransitionRow)>,
     /// One for each notifier: they are told that there is something to send.
     wakes: Vec<Arc<Notify>>,
-}
-
-/// A rule, and when it was last asked.
-struct RuleProgress {
-    rule: Rule,
-    /// Not asked again before this.
-    rest_until: Option<Instant>,
-    asked: Option<Instant>,
-    /// The periods or window that were last asked about.
-    period_starts: Vec<UtcMillis>,
-    /// A change came while the rule rested, or its query failed.
-    dirty: bool,
-    cut_reported: bool,
 }
 
 impl Alerter {
@@ -86,26 +79,21 @@ impl Alerter {
     ) -> Result<Self, AlertError> {
         check_rules(&settings.rules)?;
         let targets = receivers(notifiers)?;
-        let routing = Routing::new(notifiers);
-        let routed = |rule: &Rule| {
-            let to = routing.receivers(&rule.name, rule.severity, &rule.labels, rule.notifiers.as_deref());
-            if !to.iter().any(|name| targets.iter().any(|target| target.name() == name)) {
-                let rule = &rule.name;
-                tracing::warn!(
-                    rule,
-                    "its alerts are recorded but sent nowhere yet: set SLACK_WEBHOOK_URL or [[notifiers.routes]], or read the view `alerts`"
-                );
-            }
-            RuleProgress::new(Rule { notifiers: Some(to), ..rule.clone() })
-        };
-        let rules = settings.rules.iter().map(routed).collect();
+        let addressees = Addressees::new(notifiers);
+        let rules = settings.rules.iter().cloned();
+        let rules = rules.map(|rule| RuleProgress::new(addressees.address(rule, &targets))).collect();
         let wakes = targets.iter().map(|_| Arc::new(Notify::new())).collect();
         Ok(Self {
             client: client.clone(),
+            reader: None,
+            files: RuleFiles::of(settings),
+            health: Health::default(),
+            suppressions: settings.suppressions(),
             journal: Journal::new(client),
             rules,
             settings: settings.clone(),
             notifiers: targets,
+            addressees,
             policy: DeliveryPolicy {
                 retry_for: Duration::from_secs(notifiers.retry_for_hours.saturating_mul(3600)),
                 digest_above: notifiers.digest_above_messages,
@@ -126,6 +114,20 @@ impl Alerter {
     #[must_use]
     pub const fn with_policy(mut self, policy: DeliveryPolicy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Asks the queries of rules with the rights of `reader`. Without it they are errors.
+    #[must_use]
+    pub fn reading_as(mut self, reader: &Reader) -> Self {
+        self.reader = Some(reader.client());
+        self
+    }
+
+    /// Reports to `health` whether the rules on disk are those that hold.
+    #[must_use]
+    pub fn reporting_to(mut self, health: Health) -> Self {
+        self.health = health;
         self
     }
 
@@ -178,42 +180,132 @@ impl Alerter {
         self.metrics.forget();
     }
 
-    /// One pass over all rules.
-    async fn pass(&mut self, changed: bool) -> Result<(), AlertError> {
+    /// One pass over all rules: decides, and records what it decides. `changed` says that totals may have changed.
+    ///
+    /// # Errors
+    /// [`AlertError`] when states cannot be read or written; the next pass tries again.
+    pub async fn pass(&mut self, changed: bool) -> Result<(), AlertError> {
         if changed {
             self.rules.iter_mut().for_each(|rule| rule.dirty = true);
         }
-        if !self.loaded {
-            let now = self.clock.now();
-            let rules: Vec<&Rule> = self.rules.iter().map(|progress| &progress.rule).collect();
-            limits::publish(&self.client, &rules, now).await?;
-            self.states = self.journal.load(now).await?;
+        self.reload();
+        let is_first = !self.loaded;
+        if is_first {
+            self.states = self.journal.load(self.clock.now()).await?;
             self.loaded = true;
         }
         self.record().await?;
         let now = self.clock.now();
+        if self.refresh_limits().await || is_first {
+            let rules: Vec<&Rule> = self.rules.iter().map(RuleProgress::rule).collect();
+            // Another pass tries again.
+            self.loaded = false;
+            limits::publish(&self.client, &rules, now).await?;
+            self.loaded = true;
+        }
+        let mut suppressions = self.suppressions.clone();
+        let silences = list_silences(&self.client, now).await?;
+        suppressions.silences.extend(silences.into_iter().map(|stored| stored.silence));
         self.states.forget_ended(now);
-        let names: HashSet<&str> = self.rules.iter().map(|progress| progress.rule.name.as_str()).collect();
+        let names: HashSet<&str> = self.rules.iter().map(|progress| progress.rule().name.as_str()).collect();
         let mut transitions = self.states.end_stale(&names, now);
+        let backlog = if self.states.count(Phase::Firing) > 0 { observe::lag(&self.client, now).await? } else { None };
+        let engine = Engine { client: &self.client, reader: self.reader.as_ref() };
         for progress in &mut self.rules {
-            match progress.evaluate(&self.client, &self.states, now).await {
+            let looked = Looked { engine, states: &self.states, suppressions: &suppressions, backlog, now };
+            match progress.evaluate(looked).await {
                 Ok(None) => {}
                 Ok(Some(decided)) => {
-                    self.metrics.evaluated(&progress.rule.name, true);
+                    self.metrics.evaluated(&progress.rule().name, true);
                     transitions.extend(decided);
                 }
                 Err(error) => {
-                    self.metrics.evaluated(&progress.rule.name, false);
-                    tracing::warn!(%error, rule = progress.rule.name, "an alert rule could not be evaluated");
+                    self.metrics.evaluated(&progress.rule().name, false);
+                    tracing::warn!(%error, rule = progress.rule().name, "an alert rule could not be evaluated");
                 }
             }
         }
         if !transitions.is_empty() {
-            self.unrecorded = self.describe(transitions, now).await;
+            let rules: HashMap<&str, &Rule> =
+                self.rules.iter().map(|progress| (progress.rule().name.as_str(), progress.rule())).collect();
+            match details::describe(&self.journal, &rules, transitions, now).await {
+                Ok(described) => self.unrecorded = described,
+                Err(error) => {
+                    // They are decided again.
+                    self.rules.iter_mut().for_each(|rule| rule.dirty = true);
+                    return Err(error);
+                }
+            }
             self.record().await?;
         }
         self.metrics.states(&self.states);
         Ok(())
+    }
+
+    /// Takes up rules, silences and the like that have changed on disk: all of them, or none.
+    fn reload(&mut self) {
+        match self.files.as_mut().and_then(RuleFiles::changed) {
+            None => {}
+            Some(Ok(settings)) => {
+                // Policies are read with the bodies, at start.
+                let policies: Vec<Rule> = self
+                    .rules
+                    .iter()
+                    .map(RuleProgress::settings)
+                    .filter(|rule| rule.kind() == "policy")
+                    .cloned()
+                    .collect();
+                let rules: Vec<Rule> = settings.rules.iter().cloned().chain(policies).collect();
+                let checked = check_rules(&rules).map_err(|error| error.to_string());
+                if let Err(error) = checked.and_then(|()| self.addressees.check(&rules)) {
+                    return self.reject(&error);
+                }
+                let address = |rule| self.addressees.address(rule, &self.notifiers);
+                let rules: Vec<Rule> = rules.into_iter().map(address).collect();
+                for progress in &self.rules {
+                    if !rules.iter().any(|rule| rule.name == progress.rule().name) {
+                        self.metrics.forget_rule(&progress.rule().name);
+                    }
+                }
+                let mut old: HashMap<String, RuleProgress> =
+                    self.rules.drain(..).map(|progress| (progress.rule().name.clone(), progress)).collect();
+                self.rules = rules
+                    .into_iter()
+                    .map(|rule| match old.remove(&rule.name) {
+                        Some(progress) if *progress.settings() == rule => progress,
+                        _ => RuleProgress::new(rule),
+                    })
+                    .collect();
+                self.suppressions = settings.suppressions();
+                self.settings = settings;
+                self.metrics.reloaded(true);
+                self.health.ready(RULES_PART);
+                tracing::info!(rules = self.rules.len(), "alert rules read again");
+            }
+            Some(Err(error)) => self.reject(&error.to_string()),
+        }
+    }
+
+    fn reject(&self, error: &str) {
+        self.metrics.reloaded(false);
+        self.health.degraded(RULES_PART, format!("the settings on disk are not valid, those before hold: {error}"));
+        tracing::error!(error, "alert rules on disk are not valid as a whole; those before them hold");
+    }
+
+    /// Reads limits from files and queries again; whether any changed.
+    async fn refresh_limits(&mut self) -> bool {
+        let engine = Engine { client: &self.client, reader: self.reader.as_ref() };
+        let mut changed = false;
+        for progress in &mut self.rules {
+            match progress.refresh_limits(engine).await {
+                Ok(has_others) => changed |= has_others,
+                Err(error) => {
+                    self.metrics.evaluated(&progress.rule().name, false);
+                    tracing::error!(%error, "limits of users could not be read; those before them hold");
+                }
+            }
+        }
+        changed
     }
 
     /// Records what is decided with one insert, and only then believes it.
@@ -230,110 +322,5 @@ impl Alerter {
         }
         self.wakes.iter().for_each(|wake| wake.notify_one());
         Ok(())
-    }
-
-    /// Adds what a message says beside the numbers. A failing query leaves it out: the alert matters more.
-    async fn describe(&self, transitions: Vec<Transition>, now: UtcMillis) -> Vec<(Transition, TransitionRow)> {
-        let rules: HashMap<&str, &Rule> =
-            self.rules.iter().map(|progress| (progress.rule.name.as_str(), &progress.rule)).collect();
-        let mut detailed = 0;
-        let mut newest = None;
-        let mut rows = Vec::with_capacity(transitions.len());
-        for transition in transitions {
-            let rule = rules.get(transition.key.rule.as_str()).copied();
-            let mut details = Details::default();
-            if let Some(rule) = rule.filter(|_| transition.notify) {
-                if detailed == 0 {
-                    newest = or_none(contributors::newest_event(&self.client, now).await).flatten();
-                }
-                details.newest_event = newest;
-                if detailed < MAX_DETAILED {
-                    let top = contributors::top(&self.client, rule, &transition, now).await;
-                    details.contributors = or_none(top).unwrap_or_default();
-                }
-                detailed += 1;
-            }
-            let row = TransitionRow::new(&transition, rule, &details);
-            rows.push((transition, row));
-        }
-        rows
-    }
-}
-
-fn or_none<T>(result: Result<T, AlertError>) -> Option<T> {
-    result.inspect_err(|error| tracing::warn!(%error, "an alert goes without some details")).ok()
-}
-
-impl RuleProgress {
-    const fn new(rule: Rule) -> Self {
-        Self { rule, rest_until: None, asked: None, period_starts: Vec::new(), dirty: true, cut_reported: false }
-    }
-
-    /// Asks, if it is time and there may be something new; `None` when not.
-    async fn evaluate(
-        &mut self,
-        client: &Client,
-        states: &States,
-        now: UtcMillis,
-    ) -> Result<Option<Vec<Transition>>, AlertError> {
-        if self.rest_until.is_some_and(|until| Instant::now() < until) {
-            return Ok(None);
-        }
-        let spans = self.spans(now)?;
-        let starts: Vec<UtcMillis> = match &self.rule.condition {
-            Condition::Total(_) => spans.iter().map(|span| span.start).collect(),
-            Condition::Window(_) => Vec::new(),
-        };
-        // Windows move with the time, and `for` runs out; totals change only with the rollups.
-        let needed = self.dirty
-            || matches!(self.rule.condition, Condition::Window(_))
-            || starts != self.period_starts
-            || states.has_pending(&self.rule.name)
-            || self.asked.is_none_or(|asked| asked.elapsed() >= UNCHANGED_RECHECK);
-        if !needed {
-            return Ok(None);
-        }
-        let started = Instant::now();
-        let result = self.decide(client, states, spans, now).await;
-        self.asked = Some(started);
-        self.rest_until = Some(Instant::now() + (started.elapsed() * QUERY_REST_FACTOR).min(MAX_REST));
-        self.dirty = result.is_err();
-        self.period_starts = starts;
-        result.map(Some)
-    }
-
-    async fn decide(
-        &mut self,
-        client: &Client,
-        states: &States,
-        spans: Vec<Span>,
-        now: UtcMillis,
-    ) -> Result<Vec<Transition>, AlertError> {
-        let mut transitions = Vec::new();
-        for span in spans {
-            let active = states.active_groups(&self.rule.name);
-            let observation = observe(client, &self.rule, span, active).await?;
-            if observation.cut && !self.cut_reported {
-                self.cut_reported = true;
-                tracing::warn!(
-                    rule = self.rule.name,
-                    "only the {MAX_GROUPS} groups with the highest values are looked at"
-                );
-            }
-            transitions.extend(decide(states, &self.rule, &observation, now));
-        }
-        Ok(transitions)
-    }
-
-    /// The window that ends now; or the period that holds now, after the one that ended a moment ago.
-    fn spans(&self, now: UtcMillis) -> Result<Vec<Span>, AlertError> {
-        match &self.rule.condition {
-            Condition::Window(window) => Ok(vec![window_span(window, now)]),
-            Condition::Total(total) => {
-                let before = total.period.span_at(&total.timezone, now.minus(PERIOD_GRACE))?;
-                let current = total.period.span_at(&total.timezone, now)?;
-                Ok(if before == current { vec![current] } else { vec![before, current] })
-            }
-        }
     }
 }

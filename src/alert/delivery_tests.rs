@@ -164,6 +164,8 @@ fn messages(users: &[&str], at: UtcMillis) -> Vec<TransitionRow> {
         requests: 10,
         priced_requests: 10,
         exceeding_requests: None,
+        limit: None,
+        note: String::new(),
     };
     let span = Span { start: at, end: at.plus(Duration::from_secs(3600)), label: "hour".to_owned() };
     let observation = Observation { span, groups: users.iter().map(group).collect(), cut: false };
@@ -346,6 +348,8 @@ fn window_steps(states: &mut States, over: &[&str], at: UtcMillis) -> Vec<Transi
         requests: 10,
         priced_requests: 10,
         exceeding_requests: Some(10),
+        limit: None,
+        note: String::new(),
     };
     let span = Span { start: at, end: at, label: "last 5m".to_owned() };
     let observation = Observation { span, groups: over.iter().map(group).collect(), cut: false };

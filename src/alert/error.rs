@@ -13,6 +13,17 @@ pub enum AlertError {
         /// What is wrong, and what is possible.
         message: String,
     },
+    /// The query of a rule does not give what it must.
+    #[error("rule `{rule}`: its query: {message}")]
+    Query {
+        /// The rule's name.
+        rule: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Silences, maintenance windows or inhibitions say something they cannot.
+    #[error("{0}")]
+    Suppression(String),
     /// State is kept by rule name.
     #[error("the rule name `{0}` is used twice; every rule needs its own, since state is kept by it")]
     DuplicateRule(String),

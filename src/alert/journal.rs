@@ -1,5 +1,7 @@
 //! Alerts in ClickHouse: the record of transitions, which is also the outbox.
 
+use std::collections::HashMap;
+
 use clickhouse::{Client, Row};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,8 @@ use crate::{
 
 /// States taken up at start; far more than alerts that people could act on.
 const MAX_STATES: u64 = 1_000_000;
+/// Fingerprints in one statement, which ClickHouse takes up to 256 KiB.
+const NAMES_IN_A_QUERY: usize = 1000;
 
 /// A row of `alert_transitions`.
 #[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
@@ -52,6 +56,8 @@ pub(super) struct TransitionRow {
     priced_requests: u64,
     exceeding_requests: Option<u64>,
     details: String,
+    suppressed_by: String,
+    below_since: Option<UtcMillis>,
 }
 
 /// What a message says beside the numbers, as it was when the transition was decided.
@@ -60,6 +66,8 @@ pub(super) struct TransitionRow {
 pub(super) struct Details {
     pub(super) contributors: Vec<Contributor>,
     pub(super) newest_event: Option<UtcMillis>,
+    /// What the numbers stand on, a line each.
+    pub(super) notes: Vec<String>,
 }
 
 impl TransitionRow {
@@ -81,7 +89,12 @@ impl TransitionRow {
             revision: state.revision,
             notify: transition.notify,
             notifiers: rule.and_then(|rule| rule.notifiers.clone()).unwrap_or_default(),
-            measure: rule.map(Rule::measure_words).unwrap_or_default(),
+            measure: match rule {
+                Some(rule) if key.period_start.is_some() && key.threshold_percent.is_none() => {
+                    format!("forecast {}", rule.measure_words())
+                }
+                rule => rule.map(Rule::measure_words).unwrap_or_default(),
+            },
             unit: state.value.unit().to_owned(),
             value: state.value.as_f64(),
             value_usd: state.value.pico_usd(),
@@ -97,6 +110,22 @@ impl TransitionRow {
             priced_requests: transition.priced_requests,
             exceeding_requests: transition.exceeding_requests,
             details: serde_json::to_string(details).unwrap_or_default(),
+            suppressed_by: transition.suppressed_by.clone(),
+            below_since: state.below_since,
+        }
+    }
+
+    /// The same, told as `last` was, an earlier step of the alert: to the same receivers, with the rule's words.
+    pub(super) fn in_words_of(self, last: &Self) -> Self {
+        let last = last.clone();
+        Self {
+            kind: last.kind,
+            severity: last.severity,
+            labels: last.labels,
+            scope: last.scope,
+            notifiers: last.notifiers,
+            measure: last.measure,
+            ..self
         }
     }
 
@@ -117,6 +146,7 @@ impl TransitionRow {
             value: Quantity::from_parts(&self.unit, self.value, self.value_usd)?,
             limit: Quantity::from_parts(&self.unit, self.limit_value, self.limit_usd)?,
             period: self.period.clone(),
+            below_since: self.below_since,
         };
         Some((key, state))
     }
@@ -151,6 +181,7 @@ impl TransitionRow {
             exceeding_requests: self.exceeding_requests,
             newest_event: details.newest_event,
             contributors: details.contributors,
+            notes: details.notes,
             dashboard_url: dashboard_url.to_owned(),
         })
     }
@@ -196,6 +227,19 @@ impl Journal {
             insert.write(row).await?;
         }
         insert.end().await
+    }
+
+    /// The last step of each of these alerts.
+    pub(super) async fn last_steps(&self, fingerprints: &[&str]) -> Result<HashMap<String, TransitionRow>, AlertError> {
+        let mut steps = HashMap::with_capacity(fingerprints.len());
+        for batch in fingerprints.chunks(NAMES_IN_A_QUERY) {
+            let query = "SELECT ?fields FROM alert_transitions WHERE fingerprint IN ? \
+                 ORDER BY at DESC, revision DESC LIMIT 1 BY fingerprint";
+            let query = self.client.query(query).bind(batch);
+            let rows: Vec<TransitionRow> = bounded("read the last steps of alerts", query.fetch_all()).await?;
+            steps.extend(rows.into_iter().map(|row| (row.fingerprint.clone(), row)));
+        }
+        Ok(steps)
     }
 
     /// The states as they were recorded, at start.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::{state::States, transition::Phase};
 use crate::notify::Notifier;
@@ -16,6 +16,8 @@ pub struct AlertMetrics {
     longest_wait: GaugeVec,
     evaluated: IntCounterVec,
     alerts: IntGaugeVec,
+    reloads: IntCounterVec,
+    rejected: IntGauge,
 }
 
 impl AlertMetrics {
@@ -52,13 +54,26 @@ impl AlertMetrics {
             &["rule", "result"],
         )?;
         let alerts = IntGaugeVec::new(Opts::new("heliometer_alerts", "Alerts by state: pending, firing"), &["state"])?;
+        let reloads = IntCounterVec::new(
+            Opts::new(
+                "heliometer_alert_rules_reloads_total",
+                "Changed alert rules read from disk by outcome: ok, error",
+            ),
+            &["result"],
+        )?;
+        let rejected = IntGauge::new(
+            "heliometer_alert_rules_rejected",
+            "1 while the alert rules on disk are not valid and those before them hold.",
+        )?;
+        registry.register(Box::new(reloads.clone()))?;
+        registry.register(Box::new(rejected.clone()))?;
         registry.register(Box::new(notifications.clone()))?;
         registry.register(Box::new(attempts.clone()))?;
         registry.register(Box::new(waiting.clone()))?;
         registry.register(Box::new(longest_wait.clone()))?;
         registry.register(Box::new(evaluated.clone()))?;
         registry.register(Box::new(alerts.clone()))?;
-        Ok(Self { notifications, attempts, waiting, longest_wait, evaluated, alerts })
+        Ok(Self { notifications, attempts, waiting, longest_wait, evaluated, alerts, reloads, rejected })
     }
 
     pub(super) fn notification(&self, notifier: &dyn Notifier, result: &str) {
@@ -78,6 +93,19 @@ impl AlertMetrics {
 
     pub(super) fn evaluated(&self, rule: &str, ok: bool) {
         self.evaluated.with_label_values(&[rule, if ok { "ok" } else { "error" }]).inc();
+    }
+
+    pub(super) fn reloaded(&self, ok: bool) {
+        self.reloads.with_label_values(&[if ok { "ok" } else { "error" }]).inc();
+        self.rejected.set(i64::from(!ok));
+    }
+
+    /// The rule is gone, and its series with it.
+    pub(super) fn forget_rule(&self, rule: &str) {
+        for result in ["ok", "error"] {
+            // An error says that there was none.
+            drop(self.evaluated.remove_label_values(&[rule, result]));
+        }
     }
 
     /// This process knows of no alerts any more.

@@ -12,27 +12,48 @@
 //! each message whether its [`Term`](crate::store::Term) still stands. Its successor, unless the term ended in order,
 //! begins to alert only when what was allowed before that must be over (`service::work`); then it loads what was recorded.
 
+mod addressees;
 mod alerter;
+mod backtest;
 mod contributors;
+mod decide_forecasts;
 mod delivery;
+mod describe;
+mod details;
 mod error;
+mod forecast;
 mod journal;
+mod limit_source;
 mod limits;
 mod metrics;
 mod observe;
 mod outbox;
 mod period;
+mod progress;
+mod reload;
 mod resend;
 mod rule;
+mod silences;
 mod state;
+mod suppress;
 mod transition;
 
 pub use alerter::Alerter;
+pub use backtest::{Backtest, BacktestStep};
+pub use decide_forecasts::decide_forecasts;
 pub use delivery::DeliveryPolicy;
+pub use describe::{describe, describe_suppressions};
 pub use error::AlertError;
 pub use metrics::AlertMetrics;
+pub use observe::Engine;
 pub use period::Span;
 pub use resend::{ResendRequest, Resender, Resent};
-pub use rule::{Condition, Filter, MAX_RULES, Measure, Period, Rule, Scope, Statistic, Total, Window, check_rules};
-pub use state::{PERIOD_GRACE, States, decide};
+pub(crate) use rule::parse_duration;
+pub use rule::{
+    Condition, Filter, LimitSource, MAX_RULES, Measure, Period, Rule, Scope, Spike, Statistic, Total, Window,
+    check_rules,
+};
+pub use silences::{StoredSilence, add_silence, expire_silence, list_silences};
+pub use state::{PERIOD_GRACE, States, decide, decide_under};
+pub use suppress::{Inhibition, Maintenance, Matcher, Silence, Suppressions};
 pub use transition::{AlertKey, AlertState, GroupValue, Observation, Phase, Reason, Transition};

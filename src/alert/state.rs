@@ -9,12 +9,16 @@
 //!    └────────over, `for` is 0────────────────▶──┘ ▲ repeats       │
 //!                     pending ──below──▶ inactive   └──over again──┘ (a new alert)
 //! ```
+//!
+//! What a silence, a maintenance window or another alert holds back ([`Suppressions`]) is decided and recorded all the
+//! same, untold and with the reason. What still fires when nothing holds it back any more is told by the next decision.
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::{
     period::Span,
     rule::{Condition, Rule, Total, Window},
+    suppress::Suppressions,
     transition::{AlertKey, AlertState, GroupValue, Observation, Phase, Reason, Transition, fingerprint, step_id},
 };
 use crate::{domain::UtcMillis, notify::Quantity};
@@ -42,11 +46,28 @@ impl States {
         }
     }
 
+    /// What fires now.
+    pub(super) fn firing(&self) -> impl Iterator<Item = &AlertKey> {
+        self.0.iter().filter(|(_, state)| state.phase == Phase::Firing).map(|(key, _)| key)
+    }
+
+    pub(super) fn get(&self, key: &AlertKey) -> Option<&AlertState> {
+        self.0.get(key)
+    }
+
     /// The states of one rule.
-    fn of_rule<'a>(&'a self, rule: &'a str) -> impl Iterator<Item = (&'a AlertKey, &'a AlertState)> {
+    pub(super) fn of_rule<'a>(&'a self, rule: &'a str) -> impl Iterator<Item = (&'a AlertKey, &'a AlertState)> {
         let first =
             AlertKey { rule: rule.to_owned(), group: String::new(), period_start: None, threshold_percent: None };
         self.0.range(first..).take_while(move |(key, _)| key.rule == rule)
+    }
+
+    /// Groups of a rule that were forecast to reach their limit.
+    #[must_use]
+    pub(super) fn active_forecasts(&self, rule: &str) -> HashSet<String> {
+        let is_forecast = |key: &AlertKey| key.period_start.is_some() && key.threshold_percent.is_none();
+        let active = self.of_rule(rule).filter(|(key, state)| is_forecast(key) && state.phase.is_active());
+        active.map(|(key, _)| key.group.clone()).collect()
     }
 
     /// Groups of a rule that are pending or firing: their values are wanted whatever they are.
@@ -104,16 +125,25 @@ impl States {
 }
 
 /// What is known of a group at a decision.
-struct Measured {
-    value: Quantity,
+pub(super) struct Measured {
+    pub(super) value: Quantity,
     requests: u64,
     priced_requests: u64,
     exceeding_requests: Option<u64>,
+    limit: Option<Quantity>,
+    note: String,
 }
 
 impl Measured {
-    fn nothing(unit: Quantity) -> Self {
-        Self { value: unit.zero(), requests: 0, priced_requests: 0, exceeding_requests: None }
+    pub(super) fn nothing(unit: Quantity) -> Self {
+        Self {
+            value: unit.zero(),
+            requests: 0,
+            priced_requests: 0,
+            exceeding_requests: None,
+            limit: None,
+            note: String::new(),
+        }
     }
 }
 
@@ -124,13 +154,27 @@ impl From<&GroupValue> for Measured {
             requests: group.requests,
             priced_requests: group.priced_requests,
             exceeding_requests: group.exceeding_requests,
+            limit: group.limit,
+            note: group.note.clone(),
         }
     }
 }
 
-/// The transitions that `observation` of `rule` brings about.
+/// The transitions that `observation` of `rule` brings about when nothing is suppressed.
 #[must_use]
 pub fn decide(states: &States, rule: &Rule, observation: &Observation, now: UtcMillis) -> Vec<Transition> {
+    decide_under(states, rule, observation, now, &Suppressions::default())
+}
+
+/// The transitions that `observation` of `rule` brings about.
+#[must_use]
+pub fn decide_under(
+    states: &States,
+    rule: &Rule,
+    observation: &Observation,
+    now: UtcMillis,
+    suppressions: &Suppressions,
+) -> Vec<Transition> {
     let seen: HashSet<&str> = observation.groups.iter().map(|group| group.group.as_str()).collect();
     let mut groups: Vec<(String, Measured)> =
         observation.groups.iter().map(|group| (group.group.clone(), Measured::from(group))).collect();
@@ -144,32 +188,48 @@ pub fn decide(states: &States, rule: &Rule, observation: &Observation, now: UtcM
     }
     let mut transitions = Vec::new();
     for (group, measured) in &groups {
+        let suppressed_by = suppressions.reason(rule, group, states, now);
+        let subject = Subject { states, rule, group, measured, suppressed_by: suppressed_by.as_deref(), now };
         match &rule.condition {
-            Condition::Total(total) => {
-                decide_total(&mut transitions, states, (rule, total), &observation.span, (group, measured), now);
-            }
-            Condition::Window(window) => {
-                transitions.extend(decide_window(states, (rule, window), (group, measured), now));
-            }
+            Condition::Total(total) => decide_total(&mut transitions, &subject, total, &observation.span),
+            Condition::Window(window) => transitions.extend(decide_window(&subject, window)),
         }
     }
     transitions
 }
 
+/// One group at one decision.
+pub(super) struct Subject<'a> {
+    pub(super) states: &'a States,
+    pub(super) rule: &'a Rule,
+    pub(super) group: &'a str,
+    pub(super) measured: &'a Measured,
+    /// What keeps its alerts from being told.
+    pub(super) suppressed_by: Option<&'a str>,
+    pub(super) now: UtcMillis,
+}
+
+impl Subject<'_> {
+    /// `told` says whether people would be told if nothing were suppressed.
+    pub(super) fn transition(&self, key: AlertKey, state: AlertState, reason: Reason, told: bool) -> Transition {
+        let notify = told && self.suppressed_by.is_none();
+        let state = if notify { AlertState { last_notified_at: Some(self.now), ..state } } else { state };
+        let mut transition = transition(key, state, reason, notify, self.now, self.measured);
+        if told && let Some(by) = self.suppressed_by {
+            by.clone_into(&mut transition.suppressed_by);
+        }
+        transition
+    }
+}
+
 /// Every threshold of one group in one period. Of several reached at once, only the highest is told, and none below
 /// or at what was told before.
-fn decide_total(
-    transitions: &mut Vec<Transition>,
-    states: &States,
-    (rule, total): (&Rule, &Total),
-    span: &Span,
-    (group, measured): (&str, &Measured),
-    now: UtcMillis,
-) {
-    let limit = total.limit_of(group);
+fn decide_total(transitions: &mut Vec<Transition>, subject: &Subject<'_>, total: &Total, span: &Span) {
+    let Subject { states, rule, measured, now, .. } = *subject;
+    let limit = total.limit_of(subject.group);
     let key = |percent| AlertKey {
         rule: rule.name.clone(),
-        group: group.to_owned(),
+        group: subject.group.to_owned(),
         period_start: Some(span.start),
         threshold_percent: Some(percent),
     };
@@ -182,44 +242,71 @@ fn decide_total(
         value: measured.value,
         limit,
         period: span.label.clone(),
+        below_since: None,
     };
-    let mut highest_fired = None;
+    let first = transitions.len();
+    // The highest that fires after this decision, and the highest that was ever told in this period.
+    let (mut firing, mut told) = (None, None);
     for percent in &total.thresholds {
         let key = key(*percent);
-        let reached = measured.value.has_reached(limit, *percent);
-        let Some((mut next, reason)) = step(states.0.get(&key), rule, reached, measured, now, new_state) else {
-            continue;
-        };
-        next.limit = limit;
-        if reason == Reason::Fired {
-            highest_fired = Some(transitions.len());
+        let known = states.get(&key);
+        if known.is_some_and(|state| state.last_notified_at.is_some()) {
+            told = Some(*percent);
         }
-        transitions.push(transition(key, next, reason, false, now, measured));
+        let reached = measured.value.has_reached(limit, *percent);
+        let phase = match step(known, rule, reached, measured, now, new_state) {
+            Some((mut next, reason)) => {
+                next.limit = limit;
+                let phase = next.phase;
+                transitions.push(transition(key, next, reason, false, now, measured));
+                Some(phase)
+            }
+            None => known.map(|state| state.phase),
+        };
+        if phase == Some(Phase::Firing) {
+            firing = Some(*percent);
+        }
     }
-    let Some(index) = highest_fired else { return };
-    let told = total
-        .thresholds
+    let Some(highest) = firing.filter(|_| told < firing) else { return };
+    let fired = transitions
         .iter()
-        .filter(|percent| states.0.get(&key(**percent)).is_some_and(|state| state.last_notified_at.is_some()))
-        .max();
-    if let Some(transition) = transitions.get_mut(index)
-        && told < transition.key.threshold_percent.as_ref()
-    {
-        transition.notify = true;
-        transition.state.last_notified_at = Some(now);
+        .skip(first)
+        .position(|transition| transition.reason == Reason::Fired && transition.key.threshold_percent == Some(highest));
+    for transition in transitions.iter_mut().skip(first).filter(|transition| transition.reason == Reason::Fired) {
+        if transition.key.threshold_percent != Some(highest) {
+            transition.suppressed_by = format!("{highest} % of the same limit");
+        }
+    }
+    match (fired, states.get(&key(highest))) {
+        (Some(index), _) => {
+            let Transition { key, state, reason, .. } = transitions[first + index].clone();
+            transitions[first + index] = subject.transition(key, state, reason, true);
+        }
+        // It fired while something held it back.
+        (None, Some(state)) if subject.suppressed_by.is_none() => {
+            let next = AlertState { revision: state.revision + 1, value: measured.value, limit, ..state.clone() };
+            transitions.push(subject.transition(key(highest), next, Reason::Unsuppressed, true));
+        }
+        (None, _) => {}
     }
 }
 
-fn decide_window(
-    states: &States,
-    (rule, window): (&Rule, &Window),
-    (group, measured): (&str, &Measured),
-    now: UtcMillis,
-) -> Option<Transition> {
-    let key =
-        AlertKey { rule: rule.name.clone(), group: group.to_owned(), period_start: None, threshold_percent: None };
-    let over = measured.requests > 0 && window.measure.is_over(measured.value);
-    let known = states.0.get(&key);
+fn decide_window(subject: &Subject<'_>, window: &Window) -> Option<Transition> {
+    let Subject { states, rule, measured, now, .. } = *subject;
+    let key = AlertKey {
+        rule: rule.name.clone(),
+        group: subject.group.to_owned(),
+        period_start: None,
+        threshold_percent: None,
+    };
+    let known = states.get(&key);
+    let limit = match (measured.limit, known) {
+        (Some(limit), _) => limit,
+        // Of what is gone there is nothing to compute a limit from: it keeps the one it had.
+        (None, Some(state)) if measured.requests == 0 => state.limit,
+        (None, _) => window.measure.limit(),
+    };
+    let over = measured.requests > 0 && window.measure.is_over(measured.value, limit);
     let new_state = || AlertState {
         phase: Phase::Inactive,
         since: now,
@@ -227,36 +314,39 @@ fn decide_window(
         revision: 0,
         period_end: None,
         value: measured.value,
-        limit: window.measure.limit(),
-        period: format!("last {}", window.window_text),
+        limit,
+        period: window.label(),
+        below_since: None,
     };
     if let Some((mut next, reason)) = step(known, rule, over, measured, now, new_state) {
-        let notify = match reason {
+        next.limit = limit;
+        if reason == Reason::Below && measured.requests == 0 && window.measure.absence_is_no_recovery() {
+            return Some(transition(key, next, Reason::Forgotten, false, now, measured));
+        }
+        let told = match reason {
             Reason::Fired => true,
             // What nobody was told need not be called off.
-            _ => next.phase == Phase::Resolved && next.last_notified_at.is_some(),
+            Reason::Below => next.phase == Phase::Resolved && next.last_notified_at.is_some(),
+            _ => false,
         };
-        if notify {
-            next.last_notified_at = Some(now);
-        }
-        next.limit = window.measure.limit();
-        return Some(transition(key, next, reason, notify, now, measured));
+        return Some(subject.transition(key, next, reason, told));
     }
-    let state = known.filter(|state| state.phase == Phase::Firing)?;
-    let due = state.last_notified_at.unwrap_or(state.since).plus(rule.repeat_interval?);
+    let state = known.filter(|state| state.phase == Phase::Firing && state.below_since.is_none())?;
+    if subject.suppressed_by.is_some() {
+        return None;
+    }
+    let (reason, due) = match state.last_notified_at {
+        Some(told) => (Reason::Repeated, told.plus(rule.repeat_interval?)),
+        None => (Reason::Unsuppressed, now),
+    };
     (now >= due).then(|| {
-        let next = AlertState {
-            last_notified_at: Some(now),
-            revision: state.revision + 1,
-            value: measured.value,
-            ..state.clone()
-        };
-        transition(key, next, Reason::Repeated, true, now, measured)
+        let next = AlertState { revision: state.revision + 1, value: measured.value, limit, ..state.clone() };
+        subject.transition(key, next, reason, true)
     })
 }
 
 /// The next state of one alert, if it changes.
-fn step(
+pub(super) fn step(
     known: Option<&AlertState>,
     rule: &Rule,
     over: bool,
@@ -290,8 +380,18 @@ fn step(
             }
         }
         // Once firing, fewer requests alone do not end it.
-        Some(_) if over => return None,
-        Some(state) => (end_of(state), Reason::Below),
+        Some(state) if over => {
+            state.below_since?;
+            (AlertState { below_since: None, revision: state.revision + 1, ..state.clone() }, Reason::OverAgain)
+        }
+        Some(state) => match state.below_since {
+            None if !rule.keep_firing_for.is_zero() => {
+                let next = AlertState { below_since: Some(now), revision: state.revision + 1, ..state.clone() };
+                (next, Reason::Kept)
+            }
+            Some(below) if now.since(below) < rule.keep_firing_for => return None,
+            _ => (end_of(state), Reason::Below),
+        },
     };
     next.value = measured.value;
     Some((next, reason))
@@ -300,7 +400,7 @@ fn step(
 /// A state after its end.
 fn end_of(state: &AlertState) -> AlertState {
     let phase = if state.phase == Phase::Firing { Phase::Resolved } else { Phase::Inactive };
-    AlertState { phase, revision: state.revision + 1, ..state.clone() }
+    AlertState { phase, revision: state.revision + 1, below_since: None, ..state.clone() }
 }
 
 fn transition(
@@ -324,6 +424,8 @@ fn transition(
         requests: measured.requests,
         priced_requests: measured.priced_requests,
         exceeding_requests: measured.exceeding_requests,
+        suppressed_by: String::new(),
+        note: measured.note.clone(),
     }
 }
 

@@ -70,6 +70,8 @@ impl World {
                 requests: *requests,
                 priced_requests: *requests,
                 exceeding_requests: None,
+                limit: None,
+                note: String::new(),
             })
             .collect();
         let observation = Observation { span: self.span(), groups, cut: false };

@@ -65,8 +65,16 @@ pub enum Reason {
     Fired,
     /// Fires still, and is said again.
     Repeated,
+    /// Nothing holds it back any more (a silence, a maintenance window, another alert), and it fires still.
+    Unsuppressed,
+    /// Below the limit, but kept firing for a while.
+    Kept,
+    /// Over again while it was kept firing.
+    OverAgain,
     /// Below the limit, or nothing left in the window.
     Below,
+    /// Nothing was heard of the group for so long that nobody waits for it any more.
+    Forgotten,
     /// The period ended.
     PeriodEnded,
     /// No rule of this name any more.
@@ -81,7 +89,11 @@ impl Reason {
             Self::Held => "held",
             Self::Fired => "fired",
             Self::Repeated => "repeated",
+            Self::Unsuppressed => "unsuppressed",
+            Self::Kept => "kept",
+            Self::OverAgain => "over_again",
             Self::Below => "below",
+            Self::Forgotten => "forgotten",
             Self::PeriodEnded => "period_ended",
             Self::RuleRemoved => "rule_removed",
         }
@@ -107,6 +119,8 @@ pub struct AlertState {
     pub limit: Quantity,
     /// Period or window, for people.
     pub period: String,
+    /// Since when it is below its limit though it is kept firing.
+    pub below_since: Option<UtcMillis>,
 }
 
 /// One step of one alert, to be recorded and perhaps told.
@@ -132,6 +146,10 @@ pub struct Transition {
     pub priced_requests: u64,
     /// Requests over the limit by themselves, for windows.
     pub exceeding_requests: Option<u64>,
+    /// What kept it from being told, if anything did; empty when nothing did.
+    pub suppressed_by: String,
+    /// What the numbers stand on, for people; may be empty.
+    pub note: String,
 }
 
 /// What was measured for one group.
@@ -147,6 +165,10 @@ pub struct GroupValue {
     pub priced_requests: u64,
     /// Requests over the limit by themselves, for windows.
     pub exceeding_requests: Option<u64>,
+    /// A limit of its own, where the rule computes one.
+    pub limit: Option<Quantity>,
+    /// What value and limit stand on, for people; may be empty.
+    pub note: String,
 }
 
 /// What was measured for one rule.
@@ -156,7 +178,7 @@ pub struct Observation {
     pub span: Span,
     /// Every group that may matter. A group that is not here has nothing.
     pub groups: Vec<GroupValue>,
-    /// There were more groups than are looked at: then a missing one is not known to have nothing.
+    /// There may be more groups than these: then a missing one is not known to have nothing.
     pub cut: bool,
 }
 

@@ -1,6 +1,7 @@
 //! Why a command fails.
 
 use crate::{
+    alert::AlertError,
     pricing::PricingError,
     repricing::RepricingError,
     service::ServiceError,
@@ -61,6 +62,9 @@ pub enum CommandError {
     /// A running `serve` was asked for something, and did not do it.
     #[error("{0}")]
     Serve(String),
+    /// Alerts could not be evaluated, or silences not be kept.
+    #[error(transparent)]
+    Alerts(#[from] AlertError),
     /// A test event did not arrive.
     #[error("{0}")]
     Test(String),
@@ -71,7 +75,11 @@ impl CommandError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::Usage(_) | Self::Pricing(_) | Self::NoContentsReader => 2,
+            Self::Settings(_)
+            | Self::Usage(_)
+            | Self::Pricing(_)
+            | Self::NoContentsReader
+            | Self::Alerts(AlertError::Suppression(_)) => 2,
             Self::Service(error) => error.exit_code(),
             Self::Simulate(error) => error.exit_code(),
             _ => 1,

@@ -10,8 +10,10 @@ mod migrate;
 mod notifications;
 mod prices;
 mod reprice;
+mod rules;
 mod send_test;
 mod serve;
+mod silences;
 pub mod simulate;
 mod sql;
 mod verify;
@@ -61,6 +63,8 @@ enum Command {
     Notifications(notifications::NotificationsArgs),
     Prices(prices::PricesArgs),
     Reprice(reprice::RepriceArgs),
+    Rules(rules::RulesArgs),
+    Silences(silences::SilencesArgs),
     Verify(verify::VerifyArgs),
     /// The embedded engine's own process; `serve` starts it.
     #[command(hide = true)]
@@ -105,6 +109,8 @@ impl CommandLine {
                 Command::Verify(arguments) => verify::run(arguments, settings).await,
                 Command::Notifications(arguments) => notifications::run(arguments, &settings).await.map(|()| 0),
                 Command::Reprice(arguments) => reprice::run(arguments, settings).await.map(|()| 0),
+                Command::Rules(arguments) => rules::run(arguments, &settings).await.map(|()| 0),
+                Command::Silences(arguments) => silences::run(arguments, &settings).await.map(|()| 0),
                 Command::Prices(arguments) => prices::run(arguments, &settings),
                 Command::Doctor | Command::Engine(_) => Ok(0),
             }

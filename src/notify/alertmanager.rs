@@ -163,6 +163,10 @@ fn annotations(notification: &Notification) -> BTreeMap<&'static str, String> {
         ("fingerprint", notification.fingerprint.clone()),
     ]);
     let contributors = wording::contributors(&notification.contributors);
+    let notes = wording::notes(notification);
+    if !notes.is_empty() {
+        annotations.insert("notes", notes.join("\n"));
+    }
     if !contributors.is_empty() {
         annotations.insert("top_contributors", contributors.join("\n"));
     }
@@ -185,10 +189,6 @@ impl Notifier for Alertmanager {
 
     async fn send(&self, outgoing: Outgoing<'_>) -> Result<Option<String>, NotifyError> {
         let Message::Alert(notification) = outgoing.message else { return Ok(None) };
-        if notification.kind.is_empty() {
-            // The rule is gone, and with it the labels that the alert is known by. It is not said again, and so ends there.
-            return Ok(None);
-        }
         self.post(&[self.alert(notification, outgoing.now)]).await.map(|()| None)
     }
 

@@ -16,6 +16,7 @@ use crate::settings::WebhookUrlReceiver;
 // texts that senders can make long are given less.
 const MAX_TITLE: usize = 256;
 const MAX_DESCRIPTION: usize = 4000;
+const MAX_NOTES: usize = 1000;
 const MAX_FIELD_NAME: usize = 100;
 const MAX_FIELD_VALUE: usize = 200;
 const MAX_LIST_VALUE: usize = 900;
@@ -61,12 +62,17 @@ fn alert(notification: &Notification) -> Value {
     if !contributors.is_empty() {
         fields.push(field("Top contributors", &contributors.join("\n"), MAX_LIST_VALUE, false));
     }
-    json!({
+    let mut embed = json!({
         "title": cut(&escape_markdown(&title(notification)), MAX_TITLE),
         "color": color(notification.event, notification.severity),
         "fields": fields,
         "footer": {"text": cut(&completeness(notification), MAX_FOOTER)},
-    })
+    });
+    let notes = wording::notes(notification);
+    if !notes.is_empty() {
+        embed["description"] = json!(cut(&escape_markdown(&notes.join("\n")), MAX_NOTES));
+    }
+    embed
 }
 
 fn catch_up(digest: &Digest) -> Value {

@@ -146,6 +146,11 @@ fn subject(alert: &Notification) -> String {
 fn alert_text(alert: &Notification) -> String {
     let mut lines = vec![title(alert), String::new()];
     lines.extend(wording::facts(alert).iter().map(|(name, value)| format!("{name}: {value}")));
+    let notes = wording::notes(alert);
+    if !notes.is_empty() {
+        lines.push(String::new());
+        lines.extend(notes);
+    }
     let contributors = wording::contributors(&alert.contributors);
     if !contributors.is_empty() {
         lines.extend([String::new(), "Top contributors:".to_owned()]);
@@ -167,6 +172,7 @@ fn alert_html(alert: &Notification) -> String {
                 tr { td style="color:#616061" { (name) } td { (value) } }
             }
         }
+        @for note in wording::notes(alert) { p { (note) } }
         @if !contributors.is_empty() {
             p { b { "Top contributors" } }
             ul { @for line in &contributors { li { (line) } } }

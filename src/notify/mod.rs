@@ -128,6 +128,8 @@ pub struct Notification {
     pub newest_event: Option<UtcMillis>,
     /// Who added most, largest first; a handful.
     pub contributors: Vec<Contributor>,
+    /// What the numbers stand on: forecast, usual spend, backlog; a line each.
+    pub notes: Vec<String>,
     /// A page to link to; empty for none.
     pub dashboard_url: String,
 }

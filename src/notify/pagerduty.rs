@@ -52,6 +52,10 @@ fn event(notification: &Notification, routing_key: &Secret) -> Value {
     if !contributors.is_empty() {
         details.insert("Top contributors".to_owned(), json!(contributors));
     }
+    let notes = wording::notes(notification);
+    if !notes.is_empty() {
+        details.insert("Notes".to_owned(), json!(notes));
+    }
     details.insert("Completeness".to_owned(), json!(completeness(notification)));
     event["payload"] = json!({
         "summary": cut(&headline(notification), MAX_SUMMARY),

@@ -17,10 +17,21 @@ pub enum Quantity {
     Milliseconds(f64),
     /// A share, 0 to 100.
     Percent(f64),
+    /// A duration in seconds.
+    Seconds(f64),
+    /// A number of whatever a query counts.
+    Number(f64),
 }
 
 impl Quantity {
-    /// The unit's word in tables: `usd`, `tokens`, `requests`, `ms` or `percent`.
+    /// So many of what has no unit of its own here.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 2⁵³")]
+    pub const fn counted(count: u64) -> Self {
+        Self::Number(count as f64)
+    }
+
+    /// The unit's word in tables: `usd`, `tokens`, `requests`, `ms`, `percent`, `s` or `number`.
     #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
@@ -29,6 +40,8 @@ impl Quantity {
             Self::Requests(_) => "requests",
             Self::Milliseconds(_) => "ms",
             Self::Percent(_) => "percent",
+            Self::Seconds(_) => "s",
+            Self::Number(_) => "number",
         }
     }
 
@@ -41,6 +54,8 @@ impl Quantity {
             Self::Requests(_) => Self::Requests(0),
             Self::Milliseconds(_) => Self::Milliseconds(0.0),
             Self::Percent(_) => Self::Percent(0.0),
+            Self::Seconds(_) => Self::Seconds(0.0),
+            Self::Number(_) => Self::Number(0.0),
         }
     }
 
@@ -51,7 +66,7 @@ impl Quantity {
         match self {
             Self::Usd(amount) => amount.pico_usd() as f64 / 1e12,
             Self::Tokens(count) | Self::Requests(count) => count as f64,
-            Self::Milliseconds(number) | Self::Percent(number) => number,
+            Self::Milliseconds(number) | Self::Percent(number) | Self::Seconds(number) | Self::Number(number) => number,
         }
     }
 
@@ -74,6 +89,8 @@ impl Quantity {
             "requests" => Self::Requests(number as u64),
             "ms" => Self::Milliseconds(number),
             "percent" => Self::Percent(number),
+            "s" => Self::Seconds(number),
+            "number" => Self::Number(number),
             _ => return None,
         })
     }
@@ -117,6 +134,14 @@ impl fmt::Display for Quantity {
                 let text = format!("{number:.1}");
                 write!(f, "{} %", text.strip_suffix(".0").unwrap_or(&text))
             }
+            Self::Seconds(number) => f.write_str(&duration(number)),
+            Self::Number(number) => {
+                let text = format!("{number:.3}");
+                let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+                let fraction = fraction.trim_end_matches('0');
+                let point = if fraction.is_empty() { "" } else { "." };
+                write!(f, "{}{point}{fraction}", thousands(whole))
+            }
         }
     }
 }
@@ -138,6 +163,19 @@ pub fn money(amount: UsdAmount) -> String {
         fraction.push('0');
     }
     format!("{sign}${}.{fraction}", thousands(whole))
+}
+
+/// `90 s`, `5 min`, `2 h 30 min`, `3 d 4 h`: at most two units, cut, not rounded.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
+fn duration(seconds: f64) -> String {
+    let seconds = seconds as u64;
+    let (large, small, large_unit, small_unit) = match seconds {
+        0..120 => return format!("{seconds} s"),
+        120..3_600 => (seconds / 60, seconds % 60, "min", "s"),
+        3_600..86_400 => (seconds / 3_600, seconds % 3_600 / 60, "h", "min"),
+        _ => (seconds / 86_400, seconds % 86_400 / 3_600, "d", "h"),
+    };
+    if small == 0 { format!("{large} {large_unit}") } else { format!("{large} {large_unit} {small} {small_unit}") }
 }
 
 /// `1234567` as `1,234,567`.
@@ -187,6 +225,14 @@ mod tests {
         assert_eq!(Quantity::Milliseconds(5_321.4).to_string(), "5,321 ms");
         assert_eq!(Quantity::Percent(20.0).to_string(), "20 %");
         assert_eq!(Quantity::Percent(33.333).to_string(), "33.3 %");
+        for (seconds, shown) in
+            [(90.9, "90 s"), (300.0, "5 min"), (9_000.0, "2 h 30 min"), (3_600.0, "1 h"), (273_601.0, "3 d 4 h")]
+        {
+            assert_eq!(Quantity::Seconds(seconds).to_string(), shown);
+        }
+        for (number, shown) in [(1_234_567.0, "1,234,567"), (0.25, "0.25"), (-12.0, "-12")] {
+            assert_eq!(Quantity::Number(number).to_string(), shown);
+        }
     }
 
     #[test]
@@ -208,6 +254,8 @@ mod tests {
             Quantity::Requests(9),
             Quantity::Milliseconds(1.5),
             Quantity::Percent(20.0),
+            Quantity::Seconds(3.5),
+            Quantity::Number(-2.5),
         ] {
             let back = Quantity::from_parts(quantity.unit(), quantity.as_f64(), quantity.pico_usd());
             assert_eq!(back, Some(quantity));

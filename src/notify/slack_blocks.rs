@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 
 use super::{
     Contributor, Digest, DigestEntry, Event, Message, Notification, Quantity, digest,
-    wording::{MAX_LISTED, MAX_NAME, completeness, cut, plain, subject, subject_of, time, title, without_mentions},
+    wording::{
+        MAX_LISTED, MAX_NAME, completeness, cut, is_empty, notes, number, of_what, plain, subject, subject_of, time,
+        title, without_mentions,
+    },
 };
 
 /// Slack refuses a header with more characters.
@@ -33,6 +36,10 @@ pub(super) fn body(message: Message<'_>) -> Value {
 fn alert(notification: &Notification) -> Value {
     let title = title(notification);
     let mut blocks = vec![header(&title), section(&facts(notification))];
+    let notes = notes(notification);
+    if !notes.is_empty() {
+        blocks.push(section(&escape(&notes.join("\n"))));
+    }
     if !notification.contributors.is_empty() {
         blocks.push(section(&contributors(&notification.contributors)));
     }
@@ -90,12 +97,14 @@ fn link(url: &str) -> Option<Value> {
 fn facts(notification: &Notification) -> String {
     let Notification { scope, value, limit, measure, .. } = notification;
     let subject = subject_of(notification);
-    let mut text = if notification.requests == 0 {
+    let mut text = if is_empty(notification) {
         "No requests any more for ".to_owned()
     } else if notification.kind == "policy" {
         format!("The policy matched *{value}* (of {}) for ", notification.requests)
     } else if notification.threshold_percent.is_some() {
         format!("*{value}* of *{limit}* {} for ", escape(measure))
+    } else if let Some(of_what) = of_what(notification) {
+        format!("*{}*{}, limit *{limit}*, for ", number(*value), escape(of_what))
     } else {
         format!("*{value}* {}, limit *{limit}*, for ", escape(measure))
     };
@@ -104,7 +113,7 @@ fn facts(notification: &Notification) -> String {
     }
     let _ = write!(text, "`{}`", escape(&subject));
     let is_policy = notification.kind == "policy";
-    if let Some(percent) = value.percent_of(*limit).filter(|_| notification.requests > 0 && !is_policy) {
+    if let Some(percent) = value.percent_of(*limit).filter(|_| !is_empty(notification) && !is_policy) {
         let _ = write!(text, "\n`{}` {percent} %", bar(percent));
     }
     let _ = write!(text, "\n*Period:* {}", escape(&plain(&notification.period)));
@@ -199,6 +208,7 @@ mod tests {
                 name: "ann".to_owned(),
                 amount: "$0.62".to_owned(),
             }],
+            notes: Vec::new(),
             dashboard_url: "https://grafana.example/d/1?a=1&b=2".to_owned(),
         }
     }

@@ -64,6 +64,7 @@ fn alert(notification: &Notification) -> Vec<Value> {
         .map(|(name, value)| json!({"title": cut(&escape_markdown(name), MAX_LINE), "value": cut(&escape_markdown(value), MAX_LINE)}))
         .collect();
     let mut content = vec![heading(&title(notification), color), json!({"type": "FactSet", "facts": facts})];
+    content.extend(wording::notes(notification).iter().map(|note| text(note)));
     let contributors = wording::contributors(&notification.contributors);
     if !contributors.is_empty() {
         content.push(list("Top contributors", &contributors));

@@ -11,7 +11,7 @@ use sha2::Sha256;
 
 use super::{
     Event, Message, Notification, Notifier, NotifyError, Outgoing, Quantity, Traits, http,
-    wording::{headline, title},
+    wording::{headline, notes, title},
 };
 use crate::{
     domain::{Secret, UtcMillis},
@@ -85,6 +85,7 @@ fn payload(notification: &Notification) -> Value {
         "exceeding_requests": notification.exceeding_requests,
         "newest_event": notification.newest_event.map(|newest| newest.to_string()),
         "contributors": notification.contributors,
+        "notes": notes(notification),
         "dashboard_url": notification.dashboard_url,
     })
 }
@@ -94,7 +95,10 @@ fn quantity(quantity: Quantity) -> Value {
     let exact = match quantity {
         Quantity::Usd(amount) => amount.to_string(),
         Quantity::Tokens(count) | Quantity::Requests(count) => count.to_string(),
-        Quantity::Milliseconds(number) | Quantity::Percent(number) => number.to_string(),
+        Quantity::Milliseconds(number)
+        | Quantity::Percent(number)
+        | Quantity::Seconds(number)
+        | Quantity::Number(number) => number.to_string(),
     };
     json!({"unit": quantity.unit(), "number": quantity.as_f64(), "exact": exact, "text": quantity.to_string()})
 }

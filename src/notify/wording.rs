@@ -7,8 +7,10 @@ use crate::domain::UtcMillis;
 
 /// A name longer than this says nothing more to people.
 pub(super) const MAX_NAME: usize = 120;
-/// Contributors and labels shown.
+/// Contributors, notes and labels shown.
 pub(super) const MAX_LISTED: usize = 5;
+/// A longer note is cut.
+const MAX_NOTE: usize = 400;
 
 pub(super) const fn symbol(event: Event, severity: Severity) -> &'static str {
     match (event, severity) {
@@ -31,14 +33,17 @@ pub(super) fn headline(notification: &Notification) -> String {
     let is_all = notification.scope == "all";
     // `gpt-4o p95 latency`; whose it is needs no saying when it is everybody's.
     let measure = if is_all { notification.measure.clone() } else { format!("{subject} {}", notification.measure) };
+    let of_what = of_what(notification);
     let what = match (notification.event, notification.threshold_percent) {
         (Event::Resolved, _) => {
             let after = duration(notification.at.since(notification.since));
             // Silence is not health: whoever reads this must see which of both it is.
-            match (notification.requests, is_all) {
-                (0, true) => format!("no requests any more, after {after}"),
-                (0, false) => format!("{subject} has no requests any more, after {after}"),
+            match (is_empty(notification), is_all) {
+                (true, true) => format!("no requests any more, after {after}"),
+                (true, false) => format!("{subject} has no requests any more, after {after}"),
                 _ if kind == "policy" => format!("no further match for {subject}, after {after}"),
+                (_, true) if kind == "no_data" => format!("there are calls again, after {after}"),
+                (_, false) if kind == "no_data" => format!("{subject} has calls again, after {after}"),
                 (_, true) => format!("back below its limit after {after}"),
                 (_, false) => format!("{subject} is back below its limit after {after}"),
             }
@@ -46,10 +51,42 @@ pub(super) fn headline(notification: &Notification) -> String {
         (_, None) if kind == "policy" => format!("the policy matched {value} of {subject}"),
         (Event::Firing, Some(percent)) => format!("{subject} reached {percent} % of {limit}"),
         (Event::StillFiring, Some(percent)) => format!("{subject} is still over {percent} % of {limit}"),
-        (Event::Firing, None) => format!("{measure} is {value} (limit {limit})"),
-        (Event::StillFiring, None) => format!("{measure} is still {value} (limit {limit})"),
+        (event, None) => {
+            let still = if event == Event::StillFiring { "still " } else { "" };
+            match of_what {
+                Some(of_what) => {
+                    let whose = if is_all { String::new() } else { format!(" for {subject}") };
+                    format!("{still}{}{of_what}{whose} (limit {limit})", number(*value))
+                }
+                None => format!("{measure} is {still}{value} (limit {limit})"),
+            }
+        }
     };
     format!("{}: {what}", plain(rule))
+}
+
+/// What a count, a share or a time is of: ` webhooks with a wrong signature`, ` of requests with an error`, ` since the last
+/// call`, nothing for a query's value. `None` for measures that are named by a word of their own.
+pub(super) fn of_what(notification: &Notification) -> Option<&str> {
+    ["number of", "share", "time", "value"].iter().find_map(|kind| notification.measure.strip_prefix(kind))
+}
+
+/// The number without the word that says of what.
+pub(super) fn number(value: Quantity) -> String {
+    let text = value.to_string();
+    match value {
+        Quantity::Requests(_) => text.split(' ').next().unwrap_or_default().to_owned(),
+        _ => text,
+    }
+}
+
+/// Whether it ended because nothing is called any more: whoever reads of that must not take it for health.
+pub(super) fn is_empty(notification: &Notification) -> bool {
+    let of_calls = !matches!(
+        notification.kind.as_str(),
+        "no_data" | "unpriced_model" | "signature_failures" | "dead_letters" | "lag" | "sql"
+    );
+    notification.requests == 0 && of_calls
 }
 
 /// `45 s`, `18 min`, `3 h 5 min`, `2 d 4 h`.
@@ -75,6 +112,7 @@ pub(super) fn subject_of(notification: &Notification) -> String {
 pub(super) fn subject(scope: &str, group: &str) -> String {
     match (scope, group) {
         ("all", _) => "all requests".to_owned(),
+        ("labels", "") => "the query".to_owned(),
         (scope, "") => format!("(no {scope})"),
         (_, group) => cut(group, MAX_NAME),
     }
@@ -86,7 +124,7 @@ pub(super) fn facts(notification: &Notification) -> Vec<(String, String)> {
     let percent = value.percent_of(*limit).map(|percent| format!(" ({percent} %)")).unwrap_or_default();
     let mut facts = Vec::new();
     let mut add = |name: &str, value: String| facts.push((name.to_owned(), value));
-    if notification.requests == 0 {
+    if is_empty(notification) {
         add("Now", "no requests any more".to_owned());
     } else if notification.kind == "policy" {
         add("Matched", format!("{value} of {}", notification.requests));
@@ -123,10 +161,17 @@ pub(super) fn contributors(contributors: &[Contributor]) -> Vec<String> {
     contributors.iter().take(MAX_LISTED).map(line).collect()
 }
 
+/// What the numbers stand on, one line each.
+pub(super) fn notes(notification: &Notification) -> Vec<String> {
+    notification.notes.iter().take(MAX_LISTED).map(|note| cut(&plain(note), MAX_NOTE)).collect()
+}
+
 /// How much the numbers can be trusted.
 pub(super) fn completeness(notification: &Notification) -> String {
     let Notification { requests, priced_requests, at, .. } = notification;
+    let of_calls = !matches!(notification.kind.as_str(), "signature_failures" | "dead_letters" | "lag" | "sql");
     let mut text = match (notification.value, *requests) {
+        _ if !of_calls => "Not counted from requests".to_owned(),
         (_, 0) => "No requests".to_owned(),
         (Quantity::Usd(_), _) => {
             let share = u128::from(*priced_requests) * 1000 / u128::from(*requests);
@@ -256,6 +301,15 @@ mod tests {
                 Notification { scope: "all".to_owned(), ..samples::budget(100) },
                 "day-budget: all requests reached 100 % of $10.00",
             ),
+            (samples::forecast(), "day-budget: gpt-4o forecast spend is $12.40 (limit $10.00)"),
+            (samples::errors(), "error-rate: 60 % of requests with an error for ANTHROPIC (limit 10 %)"),
+            (samples::spike(), "spend-spike: spend is $31.00 (limit $30.00)"),
+            (samples::quiet(), "no-data: 1 h 1 min since the last call for eu (limit 1 h)"),
+            (samples::heard_again(), "no-data: eu has calls again, after 41 min"),
+            (samples::unpriced(), "unpriced-model: 2 requests without a price for new-model (limit 1 request)"),
+            (samples::signatures(), "signature-failures: 12 webhooks with a wrong signature for default (limit 10)"),
+            (samples::behind(), "lag: wait of the oldest message to be stored is 7 min (limit 5 min)"),
+            (samples::own_query(), "sql: 11 for ann (limit 10)"),
             (policy_over, "card-leak: no further match for bob@example.org, after 0 s"),
         ] {
             assert_eq!(headline(&notification), expected);

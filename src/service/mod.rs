@@ -7,6 +7,7 @@
 mod error;
 mod leader;
 mod roles;
+mod signature_failures;
 mod work;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -16,6 +17,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use leader::Leader;
+use signature_failures::SignatureFailures;
 use work::Accounts;
 
 pub use error::ServiceError;
@@ -38,7 +40,7 @@ use crate::{
     settings::{ContentsStore, Settings},
     store::{
         Database, DatabaseOptions, LedgerMetrics, Reader, StoreError, StoreMetrics, apply_retention,
-        engine::EngineError, migrate,
+        engine::EngineError, migrate, server_client,
     },
     telemetry::Health,
     tls,
@@ -113,7 +115,22 @@ impl Service {
             service.stop().await;
             return Err(error);
         }
+        if roles.has(Role::Ingress) {
+            service.record_signature_failures(registry, clock);
+        }
         Ok(service)
+    }
+
+    /// Where there is no ClickHouse, refused signatures are in the metrics only.
+    fn record_signature_failures(&self, registry: Registry, clock: Arc<dyn Clock>) {
+        let client = match &self.database {
+            Some(database) => Some(database.client().clone()),
+            None => server_client(&self.settings.clickhouse),
+        };
+        if let Some(client) = client {
+            let failures = SignatureFailures::new(client, registry, clock);
+            tokio::spawn(failures.run(self.stages.ingress.clone()));
+        }
     }
 
     async fn start_database_side(
@@ -165,6 +182,7 @@ impl Service {
             )?;
             let accounts = Accounts {
                 client,
+                reader,
                 timeout,
                 grace,
                 retention: settings.clickhouse.retention.clone(),

@@ -22,13 +22,15 @@ use crate::{
     contents::scores::ScoreSender,
     domain::Clock,
     settings::{AlertSettings, NotifierSettings, RetentionSettings},
-    store::{Ledger, LedgerMetrics, Rollups, StoreError, StoreMetrics, Term},
+    store::{Ledger, LedgerMetrics, Reader, Rollups, StoreError, StoreMetrics, Term},
     telemetry::Health,
 };
 
 /// Rollups and alerts. Starts nothing before [`Work::lead`].
 pub(super) struct Accounts {
     pub(super) client: Client,
+    /// How queries of rules are asked.
+    pub(super) reader: Reader,
     /// One statement's limit.
     pub(super) timeout: Duration,
     /// How long a predecessor's last steps may be under way; zero where there can be none.
@@ -56,7 +58,9 @@ impl Accounts {
     }
 
     fn alerter(&self) -> Result<Alerter, AlertError> {
-        Alerter::new(&self.client, &self.alerts, &self.notifiers, Arc::clone(&self.clock), self.alert_metrics.clone())
+        let (clock, metrics) = (Arc::clone(&self.clock), self.alert_metrics.clone());
+        let alerter = Alerter::new(&self.client, &self.alerts, &self.notifiers, clock, metrics)?;
+        Ok(alerter.reading_as(&self.reader).reporting_to(self.health.clone()))
     }
 }
 

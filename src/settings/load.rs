@@ -61,6 +61,8 @@ pub fn load(config: Option<&Path>) -> Result<Settings, SettingsError> {
     {
         settings.notifiers.slack_webhook_url = Some(Secret::new(url));
     }
+    settings.alerts.config_file = config.map(Path::to_path_buf);
+    settings.alerts.read_files()?;
     settings.check()?;
     Ok(settings)
 }
@@ -149,11 +151,7 @@ impl Settings {
                 });
             }
         }
-        crate::alert::check_rules(&self.alerts.rules).map_err(|error| SettingsError::Value {
-            place: "settings".to_owned(),
-            key: "alerts.rules".to_owned(),
-            message: error.to_string(),
-        })?;
+        self.alerts.check()?;
         crate::contents::check(&self.contents).map_err(|error| SettingsError::Value {
             place: "settings".to_owned(),
             key: "contents".to_owned(),

@@ -1,6 +1,7 @@
 //! Settings: defaults, then `heliometer.toml`, then `HELIOMETER__SECTION__KEY`, then the few variables that
 //! every installation sets (`HELICONE_WEBHOOK_SECRET`, `SLACK_WEBHOOK_URL`, `HELIOMETER_DATA_DIR`).
 
+mod alerts;
 mod clickhouse;
 mod contents;
 mod error;
@@ -9,6 +10,7 @@ mod load;
 mod notifiers;
 mod sections;
 
+pub use alerts::AlertSettings;
 pub use clickhouse::{ClickHouseSettings, RetentionSettings};
 pub use contents::{ContentsSettings, ContentsStore, PolicyAction, PolicySettings};
 pub use error::SettingsError;
@@ -20,6 +22,6 @@ pub use notifiers::{
     RouteSettings, SignedWebhookReceiver, SlackBotReceiver, SmtpTls, WebhookUrlReceiver,
 };
 pub use sections::{
-    AdminSettings, AlertSettings, FetchSettings, IngressSettings, LimitSettings, LogFormat, PricingSettings,
-    RateLimitSettings, Settings, SourceSettings, TelemetrySettings, TlsMode,
+    AdminSettings, FetchSettings, IngressSettings, LimitSettings, LogFormat, PricingSettings, RateLimitSettings,
+    Settings, SourceSettings, TelemetrySettings, TlsMode,
 };

@@ -4,9 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 
-use super::{ClickHouseSettings, ContentsSettings, EventLogSettings, NotifierSettings};
+use super::{AlertSettings, ClickHouseSettings, ContentsSettings, EventLogSettings, NotifierSettings};
 use crate::{
-    alert::Rule,
     domain::{SampleRate, Secret, SourceName},
     pricing::text::EntryText,
 };
@@ -285,24 +284,6 @@ pub struct PricingSettings {
     pub overrides_files: Vec<String>,
     /// `[[pricing.overrides]]`: negotiated prices, as entries of a book file.
     pub overrides: Vec<EntryText>,
-}
-
-/// `[alerts]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AlertSettings {
-    /// Rules are evaluated at least this often, and after every rollup pass that changed something.
-    pub evaluate_every_ms: u64,
-    /// `[[alerts.rules]]`
-    pub rules: Vec<Rule>,
-    /// A page to link to from messages, for example the Grafana dashboard.
-    pub dashboard_url: String,
-}
-
-impl Default for AlertSettings {
-    fn default() -> Self {
-        Self { evaluate_every_ms: 1_000, rules: Vec::new(), dashboard_url: String::new() }
-    }
 }
 
 /// `[limits]`

@@ -223,6 +223,20 @@ fn server_contents_reader(settings: &Settings) -> Option<(String, Secret)> {
     (!contents.reader_user.is_empty()).then(|| (contents.reader_user.clone(), password))
 }
 
+/// A client of the configured server, for a process that needs it beside its work; `None` for the embedded engine.
+/// Reaches nothing yet.
+pub(crate) fn server_client(settings: &ClickHouseSettings) -> Option<Client> {
+    let password = settings.password.as_ref().map_or("", |password| password.expose());
+    (!settings.is_embedded()).then(|| {
+        Client::default()
+            .with_url(&settings.url)
+            .with_user(&settings.user)
+            .with_password(password)
+            .with_database(&settings.database)
+            .with_setting("async_insert", "0")
+    })
+}
+
 /// On a cluster: an insert is answered once most replicas have it, and a query sees every insert that was answered
 /// before it, whichever replica either of them reached. Rollups, the recent ids and the leader's term rest on it.
 fn replicated(client: Client, settings: &ClickHouseSettings) -> Client {

@@ -31,7 +31,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [Migration; 10] = migrations! {
+const MIGRATIONS: [Migration; 11] = migrations! {
     1 => "0001_requests.sql",
     2 => "0002_outcomes.sql",
     3 => "0003_rollups.sql",
@@ -42,6 +42,7 @@ const MIGRATIONS: [Migration; 10] = migrations! {
     8 => "0008_grains.sql",
     9 => "0009_ledger.sql",
     10 => "0010_notifiers.sql",
+    11 => "0011_alerting.sql",
 };
 
 const CREATE_RECORD: &str = "\

@@ -18,7 +18,7 @@ mod term;
 mod writer;
 
 pub use client::{Database, DatabaseOptions, Reader};
-pub(crate) use client::{bounded, server_time_us};
+pub(crate) use client::{bounded, server_client, server_time_us};
 pub use dead_letters::{PendingDeadLetter, RecentOutcome, pending_dead_letters, recent_outcomes};
 pub use error::StoreError;
 pub use ids::{FirstSeen, RecentIds, have_keys_moved};

@@ -284,7 +284,7 @@ async fn windows_fire_and_resolve() {
     texts.sort();
     assert_eq!(texts.len(), 4, "{texts:?}");
     assert!(texts[0].contains("each: gpt-4o-2024-08-06 slowest request is 9,000 ms (limit 5,000 ms)"), "{texts:?}");
-    assert!(texts[1].contains("ratio: share of requests over a token ratio of 10 is 25 %"), "{texts:?}");
+    assert!(texts[1].contains("ratio: 25 % of requests over a token ratio of 10"), "{texts:?}");
     assert!(texts[2].contains("each: gpt-4o-2024-08-06 has no requests any more, after"), "{texts:?}");
     assert!(texts[3].contains("ratio: no requests any more, after"), "{texts:?}");
     let contributors = world

@@ -37,7 +37,7 @@ async fn a_deposed_leader_writes_and_sends_nothing() {
 
     // Everything is new to it, so it has something to write, asks, and ends by itself.
     let metrics = world.metrics.clone();
-    let (rollups, _) = Rollups::new(&client, TIMEOUT, &RetentionSettings::default(), metrics, world.inserted.clone());
+    let (rollups, _) = Rollups::new(client, TIMEOUT, &RetentionSettings::default(), metrics, world.inserted.clone());
     let run = rollups.fenced_by(first.clone()).run(CancellationToken::new());
     tokio::time::timeout(PATIENCE, run).await.expect("a deposed one ends");
 

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails, and says why"
 )]
 
+mod alert_rules;
 mod alerts;
 mod bad_input;
 mod browser;
@@ -29,8 +30,13 @@ mod ledger;
 mod live_page;
 mod receivers;
 mod restarts;
+// No event goes through the log in these.
+#[cfg(not(feature = "test-kafka"))]
 mod rollups;
 mod samples;
+// Neither does one in these.
+#[cfg(not(feature = "test-kafka"))]
+mod scenarios;
 mod slack;
 mod storage_faults;
 mod totals;

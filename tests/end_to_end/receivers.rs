@@ -504,7 +504,7 @@ fn what_waited_comes_as_one_digest_and_what_failed_can_be_sent_again() {
 fn the_preview_is_a_page() {
     let server = Server::not_started(Options::default());
     let said = notifications(&server, &["preview", "--output", "page.html"]);
-    assert_eq!(said, "6 messages in page.html\n");
+    assert_eq!(said, "15 messages in page.html\n");
     let page = std::fs::read_to_string(server.directory.path().join("page.html")).expect("a page");
     let kept = include_str!("../../docs/images/slack-messages.html");
     assert_eq!(

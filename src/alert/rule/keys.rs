@@ -93,6 +93,26 @@ impl Keys {
         }
     }
 
+    /// Any number.
+    pub(super) fn number(&mut self, key: &str) -> Result<Option<f64>, AlertError> {
+        match self.values.remove(key) {
+            None => Ok(None),
+            Some(value) => match value.as_f64().filter(|number| number.is_finite()) {
+                Some(number) => Ok(Some(number)),
+                None => Err(self.wrong(key, &value, "a number")),
+            },
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn switch(&mut self, key: &str) -> Result<Option<bool>, AlertError> {
+        match self.values.remove(key) {
+            None => Ok(None),
+            Some(Value::Bool(switch)) => Ok(Some(switch)),
+            Some(other) => Err(self.wrong(key, &other, "true or false")),
+        }
+    }
+
     /// An amount of `unit` above 0. Money is read from the shortest decimal text of the number, hence exactly as written.
     pub(super) fn quantity(&mut self, key: &str, unit: Quantity) -> Result<Option<Quantity>, AlertError> {
         match self.values.remove(key) {
@@ -107,15 +127,7 @@ impl Keys {
             Value::String(text) => text.clone(),
             _ => String::new(),
         };
-        let amount = text.parse::<UsdAmount>().ok().filter(|amount| amount.is_positive());
-        let whole = amount
-            .filter(|amount| amount.pico_usd() % 1_000_000_000_000 == 0)
-            .and_then(|amount| u64::try_from(amount.pico_usd() / 1_000_000_000_000).ok());
-        let quantity = match unit {
-            Quantity::Usd(_) => amount.map(Quantity::Usd),
-            Quantity::Requests(_) => whole.map(Quantity::Requests),
-            _ => whole.map(Quantity::Tokens),
-        };
+        let quantity = quantity_of(&text, unit);
         quantity.ok_or_else(|| {
             let expected =
                 if matches!(unit, Quantity::Usd(_)) { "an amount above 0" } else { "a whole number above 0" };
@@ -167,7 +179,22 @@ impl Keys {
     }
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// An amount of `unit` above 0 from its decimal text; `None` for anything else.
+pub(in crate::alert) fn quantity_of(text: &str, unit: Quantity) -> Option<Quantity> {
+    let amount = text.parse::<UsdAmount>().ok().filter(|amount| amount.is_positive())?;
+    let whole = || {
+        let is_whole = amount.pico_usd() % 1_000_000_000_000 == 0;
+        u64::try_from(amount.pico_usd() / 1_000_000_000_000).ok().filter(|_| is_whole)
+    };
+    match unit {
+        Quantity::Usd(_) => Some(Quantity::Usd(amount)),
+        Quantity::Requests(_) => whole().map(Quantity::Requests),
+        _ => whole().map(Quantity::Tokens),
+    }
+}
+
+/// `90s`, `5m`, `1h30m`, `7d` or `0`; `None` for anything else.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     if text.trim() == "0" {
         return Some(Duration::ZERO);
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -11,13 +12,19 @@ use super::AlertError;
 use crate::notify::{Quantity, Severity};
 
 mod keys;
+mod kinds;
+mod measure;
 mod parse;
+
+pub(crate) use keys::parse_duration;
+pub(super) use keys::quantity_of;
+pub use measure::{Measure, Spike, Statistic};
 
 /// Rules beyond this are refused: each is a query per pass.
 pub const MAX_RULES: usize = 1_000;
 
 /// One of `[[alerts.rules]]`. Deserializing checks it: a `Rule` in hand can be evaluated.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// Names the rule in state, metrics and messages. Unique.
     pub name: String,
@@ -27,6 +34,8 @@ pub struct Rule {
     pub labels: BTreeMap<String, String>,
     /// `for`: the condition must hold this long before it fires.
     pub hold: Duration,
+    /// Once firing, it ends only after the condition was gone for this long; for windows.
+    pub keep_firing_for: Duration,
     /// Fewer requests than this never fire.
     pub min_requests: u64,
     /// A firing window alert is repeated this often, `None` for never. Budgets never repeat.
@@ -42,16 +51,16 @@ pub struct Rule {
 }
 
 /// When a rule's measure is too much.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
     /// A total since the start of a calendar period: kinds `budget` and `usage`.
     Total(Total),
-    /// A statistic over the last while: kinds `latency`, `efficiency` and `policy`.
+    /// What holds now or over the last while: all other kinds.
     Window(Window),
 }
 
 /// A total against a limit, with thresholds in percent of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Total {
     /// `budget` or `usage`.
     pub kind: &'static str,
@@ -63,8 +72,21 @@ pub struct Total {
     pub limit: Quantity,
     /// Other limits for some groups, in the same unit.
     pub overrides: BTreeMap<String, Quantity>,
+    /// Where more of them are read from, again and again.
+    pub limit_source: Option<LimitSource>,
     /// Percent of the limit, ascending, each once.
     pub thresholds: Vec<u32>,
+    /// Whether it is told when the period is on its way beyond the limit.
+    pub forecast: bool,
+}
+
+/// Where limits of single users are read from. Those written in the rule go before them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitSource {
+    /// A CSV file: a user and a limit a line.
+    File(PathBuf),
+    /// A query that gives columns `user_id` and `limit`.
+    Query(String),
 }
 
 impl Total {
@@ -76,88 +98,22 @@ impl Total {
 }
 
 /// A statistic over a window that ends now.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Window {
     /// What is computed.
     pub measure: Measure,
     /// How far back.
     pub window: Duration,
-    /// The window as the settings wrote it, for messages.
+    /// The window as the settings wrote it, for messages; empty for what is as it is now.
     pub window_text: String,
 }
 
-/// What a window rule computes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Measure {
-    /// Latency over `threshold_ms` milliseconds.
-    Latency {
-        /// Of all the window's requests.
-        statistic: Statistic,
-        /// Above this it fires.
-        threshold_ms: f64,
-    },
-    /// The share of requests whose prompt tokens / completion tokens is above `max_token_ratio`.
-    Efficiency {
-        /// Above this a request is inefficient.
-        max_token_ratio: f64,
-        /// From this share on it fires, in percent.
-        share_percent: f64,
-    },
-    /// Requests that the policy of the rule's name matched (`[[contents.policies]]`).
-    Policy {
-        /// From so many on it fires.
-        min_matches: u64,
-    },
-}
-
-impl Measure {
-    /// The limit with its unit.
+impl Window {
+    /// For people: `last 5m`, or `now`.
     #[must_use]
-    pub const fn limit(self) -> Quantity {
-        match self {
-            Self::Latency { threshold_ms, .. } => Quantity::Milliseconds(threshold_ms),
-            Self::Efficiency { share_percent, .. } => Quantity::Percent(share_percent),
-            Self::Policy { min_matches } => Quantity::Requests(min_matches),
-        }
+    pub fn label(&self) -> String {
+        if self.window_text.is_empty() { "now".to_owned() } else { format!("last {}", self.window_text) }
     }
-
-    /// Whether `value` is too much: above a latency, from a share on (so that 100 % can be reached).
-    #[must_use]
-    pub fn is_over(self, value: Quantity) -> bool {
-        match self {
-            Self::Latency { threshold_ms, .. } => value.as_f64() > threshold_ms,
-            Self::Efficiency { share_percent, .. } => value.as_f64() >= share_percent,
-            Self::Policy { .. } => value.has_reached(self.limit(), 100),
-        }
-    }
-}
-
-/// Which latency of a window counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Statistic {
-    /// Any request over the threshold; grouped, never one message per request.
-    Each,
-    /// The median.
-    P50,
-    /// The 95th percentile.
-    P95,
-    /// The 99th percentile.
-    P99,
-    /// The mean.
-    Avg,
-    /// The slowest.
-    Max,
-}
-
-impl Statistic {
-    pub(super) const ALL: [(&'static str, Self); 6] = [
-        ("each", Self::Each),
-        ("p50", Self::P50),
-        ("p95", Self::P95),
-        ("p99", Self::P99),
-        ("avg", Self::Avg),
-        ("max", Self::Max),
-    ];
 }
 
 /// What a rule is applied to, one by one.
@@ -173,6 +129,8 @@ pub enum Scope {
     Provider,
     /// Every source.
     Source,
+    /// Every combination of the labels that a query gives; of kind `sql` alone.
+    Labels,
 }
 
 impl Scope {
@@ -193,6 +151,7 @@ impl Scope {
             Self::User => "user",
             Self::Provider => "provider",
             Self::Source => "source",
+            Self::Labels => "labels",
         }
     }
 
@@ -200,7 +159,7 @@ impl Scope {
     #[must_use]
     pub const fn column(self) -> Option<&'static str> {
         match self {
-            Self::All => None,
+            Self::All | Self::Labels => None,
             Self::Model => Some("model"),
             Self::User => Some("user_id"),
             Self::Provider => Some("provider"),
@@ -256,9 +215,7 @@ impl Rule {
     pub const fn kind(&self) -> &'static str {
         match &self.condition {
             Condition::Total(total) => total.kind,
-            Condition::Window(Window { measure: Measure::Latency { .. }, .. }) => "latency",
-            Condition::Window(Window { measure: Measure::Efficiency { .. }, .. }) => "efficiency",
-            Condition::Window(Window { measure: Measure::Policy { .. }, .. }) => "policy",
+            Condition::Window(window) => window.measure.kind(),
         }
     }
 
@@ -270,17 +227,7 @@ impl Rule {
                 Quantity::Usd(_) => "spend".to_owned(),
                 _ => "used".to_owned(),
             },
-            Condition::Window(Window { measure, .. }) => match measure {
-                Measure::Latency { statistic: Statistic::Each | Statistic::Max, .. } => "slowest request".to_owned(),
-                Measure::Latency { statistic: Statistic::Avg, .. } => "average latency".to_owned(),
-                Measure::Latency { statistic: Statistic::P50, .. } => "p50 latency".to_owned(),
-                Measure::Latency { statistic: Statistic::P95, .. } => "p95 latency".to_owned(),
-                Measure::Latency { statistic: Statistic::P99, .. } => "p99 latency".to_owned(),
-                Measure::Efficiency { max_token_ratio, .. } => {
-                    format!("share of requests over a token ratio of {max_token_ratio}")
-                }
-                Measure::Policy { .. } => "requests that the policy matched".to_owned(),
-            },
+            Condition::Window(window) => window.measure.words(),
         }
     }
 }

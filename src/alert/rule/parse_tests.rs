@@ -1,7 +1,11 @@
 use serde_json::json;
 
 use super::*;
-use crate::alert::check_rules;
+use crate::{
+    alert::{Condition, Measure, Period, check_rules},
+    domain::UsdAmount,
+    notify::Quantity,
+};
 
 fn parse(table: Value) -> Result<Rule, AlertError> {
     let Value::Object(table) = table else { panic!("a table") };
@@ -68,15 +72,34 @@ fn mistakes_name_the_place_and_what_is_possible() {
         (json!({"kind": "budget", "limit_usd": 1}), "rule `(without a name)`: `name` is missing"),
         (json!({"name": "b"}), "rule `b`: `kind` is missing"),
         (json!({"name": "b", "kind": "budgt"}), "unknown kind `budgt`, did you mean `budget`?"),
-        (json!({"name": "b", "kind": "error_rate"}), "kind `error_rate` is not available in this version"),
-        (json!({"name": "b", "kind": "sql", "query": "SELECT 1"}), "kind `sql` is not available in this version"),
+        (json!({"name": "b", "kind": "policy"}), "not written here"),
+        (json!({"name": "q", "kind": "sql", "query": "SELECT 1 AS value"}), "`threshold` is missing"),
+        (json!({"name": "q", "kind": "sql", "threshold": 1}), "`query` is missing"),
+        (json!({"name": "q", "kind": "sql", "threshold": 1, "query": "DROP TABLE x"}), "must be a SELECT"),
+        (
+            json!({"name": "q", "kind": "sql", "threshold": 1, "query": "SELECT 1", "every": "10ms"}),
+            "between 1s and 1d",
+        ),
+        (json!({"name": "n", "kind": "no_data", "scope": "user"}), "users come and go"),
+        (json!({"name": "n", "kind": "no_data", "active_within": "30m"}), "must be longer than `window`"),
+        (json!({"name": "n", "kind": "no_data", "match": {"user": "x"}}), "unknown key `match.user`"),
+        (json!({"name": "d", "kind": "dead_letters", "scope": "model"}), "all or source"),
+        (json!({"name": "d", "kind": "dead_letters", "min_messages": 0}), "must be at least 1"),
+        (json!({"name": "l", "kind": "lag", "match": {"model": "x"}}), "unknown key `match`"),
+        (json!({"name": "s", "kind": "spend_spike", "window": "90s"}), "whole minutes"),
+        (budget("keep_firing_for", json!("5m")), "unknown key `keep_firing_for`"),
+        (budget("forecast", json!("on")), "true or false"),
+        (
+            json!({"name": "u", "kind": "usage", "unit": "usd", "limit": 1, "limits_file": "a", "limits_query": "SELECT"}),
+            "not both",
+        ),
         (json!({"name": "b", "kind": "budget", "limit_us": 1}), "unknown key `limit_us`, did you mean `limit_usd`?"),
         (json!({"name": "b", "kind": "budget"}), "`limit_usd` is missing"),
         (budget("unit", json!("usd")), "unknown key `unit`"),
         (budget("limit_usd", json!(0)), "`limit_usd` is 0, but must be an amount above 0"),
         (budget("limit_usd", json!("much")), "`limit_usd` is \"much\""),
         (budget("scope", json!("modle")), "did you mean `model`?"),
-        (budget("scope", json!("property:team")), "not available in this version"),
+        (budget("scope", json!("property:team")), "does not carry Helicone's properties"),
         (budget("period", json!("daily")), "`period` is `daily`"),
         (budget("timezone", json!("Europe/Berlinn")), "no IANA time zone"),
         (budget("thresholds", json!([])), "`thresholds` must be"),

@@ -32,7 +32,7 @@ impl Example {
     }
 }
 
-/// A handful of typical messages.
+/// A message of every kind.
 #[must_use]
 pub fn typical() -> Vec<Example> {
     vec![
@@ -41,6 +41,15 @@ pub fn typical() -> Vec<Example> {
         Example::of_alert("A model is slow", &samples::latency()),
         Example::of_alert("… and fast again", &samples::resolved()),
         Example::of_alert("A policy matched: card numbers in a user's prompts", &samples::policy()),
+        Example::of_alert("A budget is on its way beyond its limit", &samples::forecast()),
+        Example::of_alert("Errors of a provider", &samples::errors()),
+        Example::of_alert("Spend that is unusual for the hour", &samples::spike()),
+        Example::of_alert("A source fell silent", &samples::quiet()),
+        Example::of_alert("… and is heard of again", &samples::heard_again()),
+        Example::of_alert("A model without a price", &samples::unpriced()),
+        Example::of_alert("Webhooks with a wrong signature", &samples::signatures()),
+        Example::of_alert("A backlog", &samples::behind()),
+        Example::of_alert("A query of one's own", &samples::own_query()),
         Example::of_digest("Slack was away for an hour", &samples::digest()),
     ]
 }

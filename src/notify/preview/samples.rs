@@ -46,6 +46,7 @@ pub fn budget(percent: u32) -> Notification {
         exceeding_requests: None,
         newest_event: Some(AT.minus(Duration::from_secs(2))),
         contributors: vec![contributor("user", "ann", "$6.20"), contributor("user", "", "$1.08")],
+        notes: vec!["Burn rate: $0.48 per hour so far".to_owned()],
         dashboard_url: DASHBOARD.to_owned(),
     }
 }
@@ -69,6 +70,7 @@ pub fn latency() -> Notification {
         priced_requests: 120,
         exceeding_requests: Some(12),
         contributors: vec![contributor("user", "ann", "9,800 ms"), contributor("user", "bob", "7,300 ms")],
+        notes: Vec::new(),
         ..budget(80)
     }
 }
@@ -112,8 +114,144 @@ pub fn policy() -> Notification {
         priced_requests: 41,
         exceeding_requests: Some(3),
         contributors: vec![contributor("request", "7f0c2b9e-52a4-4c1b-9d55-0a0b4c1d2e3f", "1 match")],
+        notes: Vec::new(),
         ..budget(80)
     }
+}
+
+/// A message of a rule of `kind` that looks at the last while, about one `scope`.
+fn window(
+    kind: &str,
+    (scope, group): (&str, &str),
+    measure: &str,
+    (value, limit): (Quantity, Quantity),
+) -> Notification {
+    Notification {
+        id: format!("t-{kind}"),
+        fingerprint: format!("{kind}-0123456789"),
+        rule: kind.replace('_', "-"),
+        kind: kind.to_owned(),
+        severity: Severity::Warning,
+        labels: Vec::new(),
+        scope: scope.to_owned(),
+        group: group.to_owned(),
+        measure: measure.to_owned(),
+        value,
+        limit,
+        contributors: Vec::new(),
+        exceeding_requests: None,
+        ..latency()
+    }
+}
+
+fn with_notes(notification: Notification, period: &str, notes: &[&str]) -> Notification {
+    let notes = notes.iter().map(|note| (*note).to_owned()).collect();
+    Notification { period: period.to_owned(), notes, ..notification }
+}
+
+/// A budget that is on its way beyond its limit.
+#[must_use]
+pub fn forecast() -> Notification {
+    let forecast = Notification {
+        measure: "forecast spend".to_owned(),
+        value: usd(1_240),
+        threshold_percent: None,
+        fingerprint: "a1c0d7e8f9a1b2c3".to_owned(),
+        ..budget(80)
+    };
+    let notes = [
+        "Changes are against the same time of day 2025-09-07 (Europe/Berlin)",
+        "Burn rate: $0.48 per hour so far",
+        "Forecast for the period: $12.40 (between $11.28 and $13.90, by the course of the last 4 periods)",
+        "$10.00 is reached 2025-09-08 19:00 UTC (between 18:00 and 20:00)",
+    ];
+    with_notes(forecast, "day 2025-09-08 (Europe/Berlin)", &notes)
+}
+
+/// Errors of a provider.
+#[must_use]
+pub fn errors() -> Notification {
+    let measure = "share of requests with an error";
+    let values = (Quantity::Percent(60.0), Quantity::Percent(10.0));
+    let errors = window("error_rate", ("provider", "ANTHROPIC"), measure, values);
+    let contributors = vec![contributor("model", "claude-sonnet-4", "72 errors")];
+    Notification { exceeding_requests: Some(72), contributors, ..errors }
+}
+
+/// Spend that is unusual for the hour.
+#[must_use]
+pub fn spike() -> Notification {
+    let spike = window("spend_spike", ("all", ""), "spend", (usd(3_100), usd(3_000)));
+    let contributors = vec![contributor("model", "gpt-4o", "$28.40"), contributor("model", "o4-mini", "$2.60")];
+    let spike = Notification { contributors, ..spike };
+    with_notes(spike, "last 1h", &["Usual: $10.00 ± $0.40, median of the same time in the last 4 weeks"])
+}
+
+/// A source that fell silent.
+#[must_use]
+pub fn quiet() -> Notification {
+    let values = (Quantity::Seconds(3_660.0), Quantity::Seconds(3_600.0));
+    let quiet = Notification {
+        newest_event: None,
+        requests: 240,
+        ..window("no_data", ("source", "eu"), "time since the last call", values)
+    };
+    let note = "The last call was made before 2025-09-08T14:44:00.000Z; 240 calls within 1 d before now";
+    with_notes(quiet, "now", &[note])
+}
+
+/// The same source, heard of again.
+#[must_use]
+pub fn heard_again() -> Notification {
+    let at = AT.plus(Duration::from_secs(2_400));
+    Notification {
+        event: Event::Resolved,
+        at,
+        value: Quantity::Seconds(0.0),
+        newest_event: Some(at.minus(Duration::from_secs(1))),
+        notes: Vec::new(),
+        ..quiet()
+    }
+}
+
+/// A model that nobody has a price for.
+#[must_use]
+pub fn unpriced() -> Notification {
+    let measure = "number of requests without a price";
+    let values = (Quantity::Requests(2), Quantity::Requests(1));
+    let unpriced = Notification {
+        requests: 2,
+        priced_requests: 0,
+        exceeding_requests: Some(2),
+        contributors: vec![contributor("reason", "unknown_model", "2 requests")],
+        ..window("unpriced_model", ("model", "new-model"), measure, values)
+    };
+    with_notes(unpriced, "last 1d", &["Add a price (docs/pricing.md), then run heliometer reprice"])
+}
+
+/// Webhooks that were refused.
+#[must_use]
+pub fn signatures() -> Notification {
+    let measure = "number of webhooks with a wrong signature";
+    let values = (Quantity::counted(12), Quantity::counted(10));
+    let note = "Helicone's signing key and the source's secrets differ, or somebody else is sending";
+    with_notes(window("signature_failures", ("source", "default"), measure, values), "last 15m", &[note])
+}
+
+/// Messages that wait to be stored.
+#[must_use]
+pub fn behind() -> Notification {
+    let measure = "wait of the oldest message to be stored";
+    let values = (Quantity::Seconds(420.0), Quantity::Seconds(300.0));
+    let note = "900 messages wait to be stored, the oldest at most that long";
+    with_notes(window("lag", ("all", ""), measure, values), "now", &[note])
+}
+
+/// A query of somebody's own.
+#[must_use]
+pub fn own_query() -> Notification {
+    let values = (Quantity::Number(11.0), Quantity::Number(10.0));
+    with_notes(window("sql", ("labels", "ann"), "value", values), "now", &[])
 }
 
 /// A digest after an hour without Slack.

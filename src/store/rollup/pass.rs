@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{
     CLOCK_SKEW,
     grain::{Grain, Grouping, Table, coarser},
-    statements::{Groups, Origin, origin_buckets, write_tombstones, write_totals},
+    statements::{Groups, Origin, buckets_per_statement, write_tombstones, write_totals},
 };
 use crate::{
     crash_point::crash_point,
@@ -23,8 +23,6 @@ use crate::{
     },
 };
 
-/// Buckets that one statement names, of its target or its origin: bounds its size and memory.
-const BUCKETS_PER_STATEMENT: usize = 2_000;
 /// Minutes that one pass recomputes, the newest first: a correction of a whole year must not keep the present waiting.
 const MINUTES_PER_PASS: usize = 3_000;
 /// Up to so many minutes, coarser buckets are computed for the groups of these minutes only. Of more, that would be most
@@ -248,7 +246,7 @@ impl Pass {
         version: u64,
     ) -> Result<(), StoreError> {
         let buckets: Vec<&Bucket> = buckets.iter().collect();
-        for chunk in buckets.chunks(BUCKETS_PER_STATEMENT / origin_buckets(table.grain, origin)) {
+        for chunk in buckets.chunks(buckets_per_statement(table, origin)) {
             // After the version was chosen: see the module.
             self.ensure_current().await?;
             let doing = format!("recomputing {}", table.view());

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    grain::{Grain, Table},
+    grain::{Grain, Grouping, Table},
     pass::Bucket,
 };
 
@@ -77,6 +77,15 @@ impl Origin {
         }
     }
 
+    /// A time in seconds since 1970 as a value of the type of [`Self::time`]. Of a part whose calls were all made within the
+    /// last second before a `DateTime`, ClickHouse 26.7 says that none is before it, and leaves it out.
+    pub(super) fn moment(self, seconds: u32) -> String {
+        match self {
+            Self::Rows => format!("toDateTime64({seconds}, 3, 'UTC')"),
+            Self::Finer(_) => format!("toDateTime({seconds}, 'UTC')"),
+        }
+    }
+
     pub(super) const fn condition(self) -> &'static str {
         match self {
             Self::Rows => "NOT o.is_test",
@@ -120,16 +129,20 @@ impl Origin {
     }
 }
 
-/// How many buckets of its origin a bucket of `grain` has at most.
-pub(super) const fn origin_buckets(grain: Grain, origin: Origin) -> usize {
-    match (grain, origin) {
-        (Grain::Minute, _) => 1,
-        (Grain::Hour, _) => 60,
-        (Grain::Day, Origin::Finer(_)) => 24,
-        (Grain::Month, Origin::Finer(_)) => 31,
-        // Never asked for; right all the same.
-        (Grain::Day, Origin::Rows) => 1_440,
-        (Grain::Month, Origin::Rows) => 44_640,
+/// How many buckets of `table` one statement computes: bounds its size, and the memory of its groups, each of which has a
+/// sketch of some 3 KiB. Models are few in any bucket; users may be a hundred thousand in a month.
+pub(super) const fn buckets_per_statement(table: Table, origin: Origin) -> usize {
+    match (table.grouping, table.grain, origin) {
+        (Grouping::Model, Grain::Minute, _) => 2_000,
+        // Of 60 minutes, whether their totals or their rows.
+        (Grouping::Model, Grain::Hour, _) => 33,
+        (Grouping::Model, Grain::Day, Origin::Finer(_)) => 80,
+        (Grouping::Model, Grain::Month, Origin::Finer(_)) => 60,
+        (Grouping::User, Grain::Minute, _) => 500,
+        (Grouping::User, Grain::Hour, _) => 16,
+        (Grouping::User, Grain::Day, Origin::Finer(_)) => 4,
+        // Never asked for from the rows.
+        (_, Grain::Day | Grain::Month, _) => 1,
     }
 }
 
@@ -173,14 +186,14 @@ pub(super) fn write_totals(table: Table, origin: Origin, buckets: &[&Bucket], gr
     }
     let start = table.grain.start_of(&format!("o.{}", origin.time()));
     let (first, last) = ends(buckets);
-    let end = table.grain.next(last);
+    let (first, end) = (origin.moment(first), origin.moment(table.grain.next(last)));
     let time = origin.time();
     // The range leads to the right partitions, the key to the right granules.
     format!(
         "INSERT INTO {target} (bucket, source, {first_column}, {second_column}, {columns}{LATENCY_STATE}, version, is_deleted) \
          SELECT {start} AS start, o.source, o.{first_column}, o.{second_column}, {totals}, toUInt64({version}), toUInt8(0) \
          FROM {from} AS o FINAL \
-         WHERE o.{time} >= toDateTime({first}, 'UTC') AND o.{time} < toDateTime({end}, 'UTC') \
+         WHERE o.{time} >= {first} AND o.{time} < {end} \
          AND {key} IN ({origin_keys}) AND {condition}{groups} \
          GROUP BY start, o.source, o.{first_column}, o.{second_column} \
          SETTINGS do_not_merge_across_partitions_select_final = 1",

@@ -95,7 +95,7 @@ fn statement(table: Table, from: u32, to: u32) -> String {
            SELECT toUInt8(0) AS side, {start} AS bucket, o.source AS source, o.{first} AS {first}, o.{second} AS {second}, \
              {totals} \
            FROM request_rows AS o FINAL \
-           WHERE o.event_time >= toDateTime({from}, 'UTC') AND o.event_time < toDateTime({to}, 'UTC') AND {condition} \
+           WHERE o.event_time >= {since} AND o.event_time < {until} AND {condition} \
            GROUP BY bucket, source, {first}, {second} \
            UNION ALL \
            SELECT toUInt8(1) AS side, bucket, source, {first}, {second}, {stored}{LATENCY_STATE} \
@@ -104,6 +104,8 @@ fn statement(table: Table, from: u32, to: u32) -> String {
          HAVING is_expected != is_stored OR notEmpty(totals) \
          ORDER BY b.bucket, b.source, b.{first}, b.{second} LIMIT {MAX_DIFFERENCES} \
          SETTINGS do_not_merge_across_partitions_select_final = 1",
+        since = Origin::Rows.moment(from),
+        until = Origin::Rows.moment(to),
         totals = Origin::Rows.totals(),
         condition = Origin::Rows.condition(),
         rows = table.rows(),
