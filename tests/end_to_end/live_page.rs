@@ -70,7 +70,7 @@ async fn pages_show_what_was_received_and_let_nothing_else_in() {
         ("requests?model=gpt-x&min_cost=0.2&min_latency=700&status=unknown", &["700 ms", "unknown"]),
         ("requests?model=gpt-x&min_cost=0.3", &["No such requests in this range"]),
         ("requests?model=it%27s", &["No such requests in this range", "value=\"it's\""]),
-        ("alerts", &["Firing now", "None."]),
+        ("alerts", &["No alert fires, and none waits.", "Nothing yet."]),
         ("pipeline", &["in flight", "Uptime", "consumer"]),
         ("sql?example=outcomes", &["FROM outcomes"]),
         ("?range=24h&source=default", &["gpt-x"]),

@@ -1,4 +1,4 @@
-//! Alerts and budgets, from what the alerter has recorded.
+//! Alerts, budgets and silences, from what the alerter has recorded: what is decided is decided there alone.
 
 use clickhouse::Row;
 use serde::Deserialize;
@@ -8,8 +8,14 @@ use super::{
     totals::Scope,
 };
 
+/// Rows of a page at most; SQL has the rest.
+pub(super) const MAX_ALERTS: usize = 300;
+/// Steps of the past on a page.
+const MAX_STEPS: usize = 50;
+const MAX_SILENCES: usize = 100;
+
 /// The newest step of an alert, or one of its steps.
-#[derive(Clone, Debug, Deserialize, Row)]
+#[derive(Clone, Debug, Default, Deserialize, Row)]
 pub(super) struct Alert {
     pub(super) at_ms: i64,
     pub(super) since_ms: i64,
@@ -20,11 +26,37 @@ pub(super) struct Alert {
     pub(super) group: String,
     pub(super) state: String,
     pub(super) reason: String,
+    /// What kept the step from being told; empty when nothing did.
+    pub(super) suppressed_by: String,
+    pub(super) measure: String,
     pub(super) unit: String,
     pub(super) value: f64,
     pub(super) limit_value: f64,
-    pub(super) threshold: f64,
+    /// Of a budget or usage limit. A forecast has none.
+    pub(super) threshold_percent: Option<u32>,
     pub(super) period: String,
+    /// Since when it is below its limit though it is kept firing.
+    pub(super) below_since_ms: Option<i64>,
+}
+
+impl Alert {
+    pub(super) fn is_firing(&self) -> bool {
+        self.state == "firing" && !self.is_held_back()
+    }
+
+    /// Nobody is told of it.
+    pub(super) const fn is_held_back(&self) -> bool {
+        !self.suppressed_by.is_empty()
+    }
+
+    /// Against a budget or usage limit, and as it is, not as it is forecast.
+    pub(super) fn is_of_limit(&self) -> bool {
+        self.threshold_percent.is_some() && self.limit_value > 0.0
+    }
+
+    pub(super) fn used_ratio(&self) -> f64 {
+        self.value / self.limit_value
+    }
 }
 
 /// A user's monthly limit.
@@ -38,41 +70,75 @@ pub(super) struct UserLimit {
     pub(super) used_ratio: f64,
 }
 
+/// A silence made at run time that holds or is to come.
+#[derive(Clone, Debug, Deserialize, Row)]
+pub(super) struct Silence {
+    pub(super) id: String,
+    pub(super) rule: String,
+    pub(super) group: String,
+    pub(super) severity: String,
+    pub(super) labels: Vec<(String, String)>,
+    pub(super) starts_ms: i64,
+    pub(super) ends_ms: i64,
+    pub(super) comment: String,
+}
+
+/// Of the table, whose order is that of time: the view `alerts` sorts the steps of two years before it can leave one out.
 const COLUMNS: &str = "toUnixTimestamp64Milli(a.at) AS at_ms, toUnixTimestamp64Milli(a.since) AS since_ms, \
     a.rule AS rule, toString(a.kind) AS kind, toString(a.severity) AS severity, toString(a.scope) AS scope, \
-    a.`group` AS group, toString(a.state) AS state, toString(a.reason) AS reason, toString(a.unit) AS unit, \
-    a.value AS value, a.limit_value AS limit_value, a.threshold AS threshold, a.period AS period";
+    a.`group` AS group, toString(a.state) AS state, toString(a.reason) AS reason, a.suppressed_by AS suppressed_by, \
+    a.measure AS measure, toString(a.unit) AS unit, a.value AS value, a.limit_value AS limit_value, \
+    a.threshold_percent AS threshold_percent, a.period AS period, \
+    toUnixTimestamp64Milli(a.below_since) AS below_since_ms";
 
-/// The newest step of each alert that is not over. Every alert has a step at least once a period or repeat interval.
-const NEWEST: &str =
-    "SELECT * FROM alerts WHERE at >= now() - INTERVAL 100 DAY ORDER BY at DESC LIMIT 1 BY fingerprint";
+/// Which rows are the newest steps of alerts that are not over: one of each rule, group, period and threshold, as the alerter
+/// takes them up at its start.
+const ACTIVE: &str = "(a.at, a.revision, a.fingerprint) IN (\
+    SELECT tupleElement(newest, 1), tupleElement(newest, 2), tupleElement(newest, 3) FROM (\
+        SELECT max((at, revision, fingerprint)) AS newest, argMax(state, (at, revision)) AS last_state \
+        FROM alert_transitions GROUP BY rule, `group`, period_start, threshold_percent \
+        HAVING last_state IN ('pending', 'firing')))";
 
-/// Alerts that fire now, the newest first; of several thresholds of a budget the highest.
-pub(super) async fn firing(source: &Source) -> Part<Vec<Alert>> {
+/// Alerts that fire or wait for `for`: of several thresholds of a budget the highest, and its forecast. What is told comes first,
+/// then what is held back, then what waits.
+pub(super) async fn active(source: &Source) -> Part<Vec<Alert>> {
     let query = format!(
-        "SELECT {COLUMNS} FROM ({NEWEST}) AS a WHERE a.state = 'firing' \
-         ORDER BY a.threshold DESC LIMIT 1 BY a.rule, a.`group`, a.period"
+        "SELECT {COLUMNS} FROM alert_transitions AS a WHERE {ACTIVE} ORDER BY a.threshold_percent DESC NULLS LAST, a.at DESC \
+         LIMIT 1 BY a.rule, a.`group`, a.period_start, isNull(a.threshold_percent)"
     );
-    let query = format!("SELECT * FROM ({query}) ORDER BY at_ms DESC, rule, group LIMIT 100");
+    let query = format!(
+        "SELECT * FROM ({query}) ORDER BY state = 'firing' DESC, suppressed_by = '' DESC, at_ms DESC, rule, group \
+         LIMIT {MAX_ALERTS}"
+    );
     source.rows(source.query(&query)).await
 }
 
-/// What happened last.
+/// How many alerts [`active`] has that fire and are told, as an expression.
+pub(super) fn firing_count() -> String {
+    format!(
+        "(SELECT uniqExact((a.rule, a.`group`, toString(a.period_start), isNull(a.threshold_percent))) \
+         FROM alert_transitions AS a WHERE {ACTIVE} AND a.state = 'firing' AND a.suppressed_by = '')"
+    )
+}
+
+/// What began and ended last. That something goes on is no news.
 pub(super) async fn recent(source: &Source) -> Part<Vec<Alert>> {
     let query = format!(
-        "SELECT {COLUMNS} FROM alerts AS a WHERE a.at >= now() - INTERVAL 100 DAY AND a.state IN ('firing', 'resolved') \
-         ORDER BY a.at DESC LIMIT 50"
+        "SELECT {COLUMNS} FROM alert_transitions AS a WHERE a.state IN ('firing', 'resolved') \
+         AND a.reason NOT IN ('repeated', 'kept', 'over_again') \
+         ORDER BY a.at DESC, a.revision DESC LIMIT 1 BY a.transition_id LIMIT {MAX_STEPS}"
     );
     source.rows(source.query(&query)).await
 }
 
-/// Budgets and usage limits of the present periods, as of their last step, the fullest first.
-pub(super) async fn budgets(source: &Source) -> Part<Vec<Alert>> {
+/// Silences that hold or are to come, the next to end first.
+pub(super) async fn silences(source: &Source) -> Part<Vec<Silence>> {
     let query = format!(
-        "SELECT {COLUMNS} FROM ({NEWEST}) AS a WHERE a.kind IN ('budget', 'usage') AND a.state IN ('firing', 'pending') \
-         AND a.limit_value > 0 ORDER BY a.at DESC, a.threshold DESC LIMIT 1 BY a.rule, a.`group`, a.period"
+        "SELECT s.id AS id, s.rule AS rule, s.`group` AS group, s.severity AS severity, \
+         CAST(s.labels, 'Array(Tuple(String, String))') AS labels, toUnixTimestamp64Milli(s.starts_at) AS starts_ms, \
+         toUnixTimestamp64Milli(s.ends_at) AS ends_ms, s.comment AS comment \
+         FROM alert_silences AS s FINAL WHERE s.ends_at > now64(3) ORDER BY s.ends_at, s.id LIMIT {MAX_SILENCES}"
     );
-    let query = format!("SELECT * FROM ({query}) ORDER BY value / limit_value DESC, rule, group LIMIT 20");
     source.rows(source.query(&query)).await
 }
 

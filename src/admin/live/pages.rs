@@ -11,11 +11,14 @@ use axum::{
 use maud::Markup;
 
 use super::{
-    Connected, alerts as alert_queries, calls,
+    Connected,
+    alerts::{self as alert_queries, Alert},
+    calls,
     calls::Filter,
     guard,
     params::{Params, Selection},
     pipeline::{self as pipeline_queries, Gauges, Pipeline},
+    source::Part,
     sql_box::SqlError,
     totals::{Scope, TotalsOf},
     view::{self, Frame, Page},
@@ -100,14 +103,13 @@ async fn totals_page(admin: &Admin, asked: &Asked, scope: Scope) -> Response {
     };
     let is_all = scope == Scope::All;
     let (is_model, is_user) = (matches!(scope, Scope::Model(_)), matches!(scope, Scope::User(_)));
-    let (periods, series, models, users, unpriced, firing, budgets, user_limits, calls, outcomes, sources) = tokio::join!(
+    let (periods, series, models, users, unpriced, alerts, user_limits, calls, outcomes, sources) = tokio::join!(
         totals.periods(),
         totals.series(),
         when(!is_model, totals.by_model()),
         when(!is_user, totals.by_user()),
         calls::unpriced(source, selection, &scope, now),
-        when(is_all, alert_queries::firing(source)),
-        when(is_all, alert_queries::budgets(source)),
+        when(is_all, alert_queries::active(source)),
         when(!is_model, alert_queries::user_limits(source, &scope)),
         calls::newest(source, selection, &filter, NEWEST),
         when(is_all, pipeline_queries::outcomes(source)),
@@ -118,7 +120,7 @@ async fn totals_page(admin: &Admin, asked: &Asked, scope: Scope) -> Response {
         Scope::Model(name) => ("/model", vec![("name", name.clone())], named("Model", name)),
         Scope::User(name) => ("/user", vec![("name", name.clone())], named("User", name)),
     };
-    let (sources, firing_now) = (sources.unwrap_or_default(), firing.as_ref().ok().map(Vec::len).filter(|_| is_all));
+    let (sources, firing) = (sources.unwrap_or_default(), firing(&alerts).filter(|_| is_all));
     let overview = view::Overview {
         scope,
         periods,
@@ -126,26 +128,25 @@ async fn totals_page(admin: &Admin, asked: &Asked, scope: Scope) -> Response {
         models,
         users,
         unpriced,
-        firing,
-        budgets,
+        alerts,
         user_limits,
         calls,
         outcomes,
         gauges: Gauges::read(&admin.registry),
         health: admin.health.clone(),
     };
-    let frame = Frame {
-        ranged: Some((path, keep)),
-        sources: &sources,
-        firing: firing_now,
-        ..asked.frame(Page::Overview, &title)
-    };
+    let frame = Frame { ranged: Some((path, keep)), sources: &sources, firing, ..asked.frame(Page::Overview, &title) };
     html(&frame.render(&view::overview(&overview, selection, now)))
 }
 
 /// What a page does not show is not asked for.
-async fn when<T>(wanted: bool, rows: impl Future<Output = super::source::Part<Vec<T>>>) -> super::source::Part<Vec<T>> {
+async fn when<T>(wanted: bool, rows: impl Future<Output = Part<Vec<T>>>) -> Part<Vec<T>> {
     if wanted { rows.await } else { Ok(Vec::new()) }
+}
+
+/// How many alerts fire, where that could be read.
+fn firing(alerts: &Part<Vec<Alert>>) -> Option<usize> {
+    alerts.as_ref().ok().map(|alerts| alerts.iter().filter(|alert| alert.is_firing()).count())
 }
 
 fn named(what: &str, name: &str) -> String {
@@ -177,15 +178,15 @@ pub(super) async fn alerts(State(admin): State<Arc<Admin>>, uri: Uri) -> Respons
         Err(response) => return *response,
     };
     let Some(_turn) = source.turn().await else { return busy(&asked, Page::Alerts) };
-    let (firing, recent, budgets, user_limits) = tokio::join!(
-        alert_queries::firing(source),
+    let (active, recent, silences, user_limits) = tokio::join!(
+        alert_queries::active(source),
         alert_queries::recent(source),
-        alert_queries::budgets(source),
+        alert_queries::silences(source),
         alert_queries::user_limits(source, &Scope::All),
     );
-    let firing_now = firing.as_ref().ok().map(Vec::len);
-    let alerts = view::AlertsView { firing, recent, budgets, user_limits };
-    let frame = Frame { firing: firing_now, ..asked.frame(Page::Alerts, "Alerts") };
+    let firing = firing(&active);
+    let alerts = view::AlertsView { active, recent, silences, user_limits };
+    let frame = Frame { firing, ..asked.frame(Page::Alerts, "Alerts") };
     html(&frame.render(&view::alerts_page(&alerts, &asked.selection, asked.now)))
 }
 

@@ -23,7 +23,7 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{assets, source::Source, view::format};
+use super::{alerts, assets, source::Source, view::format};
 
 /// Between looks.
 const EVERY: Duration = Duration::from_secs(2);
@@ -42,10 +42,10 @@ struct Today {
     revision: String,
 }
 
-const TODAY: &str = "SELECT toString(sum(t.cost_usd)) AS cost_usd, sum(t.requests) AS requests, \
-    assumeNotNull((SELECT uniqExactIf((rule, `group`, period), state = 'firing') FROM (SELECT rule, `group`, period, state FROM alerts \
-        WHERE at >= now() - INTERVAL 100 DAY ORDER BY at DESC LIMIT 1 BY fingerprint))) AS firing, \
-    concat(toString(max(t.version)), ' ', ifNull(toString((SELECT max(at) FROM alert_transitions)), '')) AS revision \
+/// Today's totals; `FIRING` stands for how many alerts fire.
+const TODAY: &str = "SELECT toString(sum(t.cost_usd)) AS cost_usd, sum(t.requests) AS requests, assumeNotNull(FIRING) AS firing, \
+    concat(toString(max(t.version)), ' ', ifNull(toString((SELECT max(at) FROM alert_transitions)), ''), ' ', \
+        ifNull(toString((SELECT max(version) FROM alert_silences)), '')) AS revision \
     FROM model_day_rows AS t FINAL WHERE t.bucket >= toStartOfDay(now('UTC'))";
 
 /// Hands the newest event to all clients.
@@ -65,6 +65,7 @@ impl Pulses {
     /// Looks as long as this process runs.
     pub(super) async fn run(&self, source: &Source) {
         let (mut last, mut sent_at) = (String::new(), Instant::now());
+        let today = TODAY.replace("FIRING", &alerts::firing_count());
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -74,7 +75,8 @@ impl Pulses {
                 last.clear();
                 continue;
             }
-            let Some(today) = self.shutdown.run_until_cancelled(source.rows::<Today>(source.query(TODAY))).await else {
+            let Some(today) = self.shutdown.run_until_cancelled(source.rows::<Today>(source.query(&today))).await
+            else {
                 return;
             };
             let today = match today {

@@ -118,10 +118,14 @@ pub(in super::super) fn measured(value: f64, unit: &str) -> String {
     match unit {
         "usd" => money(&format!("{value:.6}")),
         "ms" => latency(value),
+        "s" => duration(value),
         "percent" => format!("{value:.1} %"),
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-        "tokens" | "requests" => format!("{} {unit}", compact(value.max(0.0) as u64)),
-        _ => format!("{} {unit}", (value * 1_000.0).round() / 1_000.0),
+        "tokens" | "requests" => {
+            let unit = if value == 1.0 { unit.trim_end_matches('s') } else { unit };
+            format!("{} {unit}", compact(value.max(0.0) as u64))
+        }
+        _ => format!("{}", (value * 1_000.0).round() / 1_000.0),
     }
 }
 
@@ -213,6 +217,9 @@ mod tests {
             (8_123.4, "ms", "8,123 ms"),
             (20.44, "percent", "20.4 %"),
             (1e6, "tokens", "1.00M tokens"),
+            (1.0, "requests", "1 request"),
+            (420.0, "s", "7 min 0 s"),
+            (11.25, "number", "11.25"),
         ] {
             assert_eq!(measured(value, unit), expected);
         }

@@ -11,10 +11,10 @@ use super::super::{
     totals::{Bucket, Periods, Scope, Totals},
 };
 use super::{
-    alerts::{budgets, firing_list},
+    alerts::{budgets, budgets_part, firing_list},
     charts::charts,
     format,
-    frame::{part, problem},
+    frame::part,
     pipeline::strip,
     tables::{calls, groups, model_link, of_range, slowest, unpriced, user_link},
     tiles::{coverage, exact, tiles},
@@ -33,8 +33,7 @@ pub(in super::super) struct Overview {
     pub(in super::super) models: Part<Vec<Totals>>,
     pub(in super::super) users: Part<Vec<Totals>>,
     pub(in super::super) unpriced: Part<Vec<Unpriced>>,
-    pub(in super::super) firing: Part<Vec<Alert>>,
-    pub(in super::super) budgets: Part<Vec<Alert>>,
+    pub(in super::super) alerts: Part<Vec<Alert>>,
     pub(in super::super) user_limits: Part<Vec<UserLimit>>,
     pub(in super::super) calls: Part<Calls>,
     pub(in super::super) outcomes: Part<Vec<Outcome>>,
@@ -55,11 +54,8 @@ pub(in super::super) fn overview(view: &Overview, selection: &Selection, now: Ut
         }
         @if is_all {
             div #alerts-now data-live .pair {
-                (part(&view.firing, |firing| firing_list(firing, selection, now)))
-                @match (&view.budgets, &view.user_limits) {
-                    (Ok(rules), Ok(users)) => (budgets(rules, users, BUDGETS, selection, now)),
-                    (Err(message), _) | (_, Err(message)) => (problem(message)),
-                }
+                (part(&view.alerts, |alerts| firing_list(alerts, selection, now)))
+                (budgets_part(&view.alerts, &view.user_limits, BUDGETS, selection, now))
             }
         }
         div #sum .sum data-live {
