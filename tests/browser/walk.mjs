@@ -9,7 +9,7 @@
 // On standard output it asks for what it cannot do itself, `kill` and `start`; a line on standard input says that it is done.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
@@ -276,20 +276,24 @@ async function restart(page) {
 
 async function pictures(browser, directory) {
   step("pictures");
-  const take = async (name, settings, viewport) => {
-    const context = await browser.newContext({ viewport, deviceScaleFactor: 1.5, reducedMotion: "reduce", ...settings });
+  const take = async (name, path, settings) => {
+    const context = await browser.newContext({ viewport: { width: 1360, height: 1180 }, reducedMotion: "reduce", ...settings });
     const page = await context.newPage();
     watch(page);
-    await page.goto(`${url}?range=7d`);
-    await drawn(page);
+    await page.goto(url + path);
+    if (path !== "alerts") await drawn(page);
     await isLive(page);
     await page.waitForFunction(() => document.getElementById("live-today").textContent !== "");
-    await page.screenshot({ path: `${directory}/${name}.png` });
+    const file = `${directory}/${name}.png`;
+    await page.screenshot({ path: file });
+    assert.ok(statSync(file).size < 200_000, `${file} has ${statSync(file).size} bytes`);
     await context.close();
   };
-  await take("live-page", { colorScheme: "light" }, { width: 1360, height: 1180 });
-  await take("live-page-dark", { colorScheme: "dark" }, { width: 1360, height: 1180 });
-  await take("live-page-phone", { colorScheme: "light", isMobile: true, hasTouch: true }, { width: 390, height: 844 });
+  await take("live-page", "?range=7d", { colorScheme: "light" });
+  await take("live-page-dark", "?range=7d", { colorScheme: "dark" });
+  await take("live-page-alerts", "alerts", { colorScheme: "light" });
+  const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 1.5, isMobile: true, hasTouch: true };
+  await take("live-page-phone", "?range=7d", { colorScheme: "light", ...phone });
 }
 
 const browser = await chromium.launch({

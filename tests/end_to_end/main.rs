@@ -11,6 +11,8 @@
 mod alert_rules;
 mod alerts;
 mod bad_input;
+// Once is enough: it looks at pages, whatever the log is.
+#[cfg(not(feature = "test-kafka"))]
 mod browser;
 mod chaos;
 mod commands;

@@ -13,12 +13,14 @@ use crate::domain::UtcMillis;
 /// Requests on one page.
 pub(super) const PAGE: usize = 50;
 /// The first stretch of time that is looked at, back from the newest; each further one is so many times as long.
-const FIRST_WINDOW_MS: i64 = 5 * 60_000;
-const WIDER: i64 = 6;
-/// Stretches that are looked at for one page. Together some 27 days.
-const MAX_WINDOWS: usize = 5;
-/// Calls without a price are looked at in the last hours of a range only.
+const FIRST_WINDOW_MS: i64 = 60_000;
+const WIDER: i64 = 8;
+/// Stretches that are looked at for one page. Together some 26 days.
+const MAX_WINDOWS: usize = 6;
+/// Calls without a price are looked at in the last hours of a range only,
 const UNPRICED_WINDOW_MS: i64 = 6 * 3_600_000;
+/// and there in so many minutes: totals say which ones have any.
+pub(super) const UNPRICED_MINUTES: usize = 30;
 
 /// One call. Never a body.
 #[derive(Clone, Debug, Deserialize, Row)]
@@ -83,6 +85,15 @@ impl Filter {
             before: before.and_then(|(at_ms, id)| Some((at_ms.parse().ok()?, id.to_owned()))),
         };
         (filter, problem)
+    }
+
+    /// The calls of a scope.
+    pub(super) fn of(scope: &Scope) -> Self {
+        match scope {
+            Scope::All => Self::default(),
+            Scope::Model(name) => Self { model: Some(name.clone()), ..Self::default() },
+            Scope::User(name) => Self { user: Some(name.clone()), ..Self::default() },
+        }
     }
 
     /// All but the page, for links.
@@ -203,7 +214,7 @@ pub(super) struct Unpriced {
     pub(super) total_tokens: u64,
 }
 
-/// Why calls have no price, in the range's last hours.
+/// Why calls have no price, in the newest minutes of the range's last hours that have such calls.
 pub(super) async fn unpriced(
     source: &Source,
     selection: &Selection,
@@ -212,17 +223,23 @@ pub(super) async fn unpriced(
 ) -> Part<Vec<Unpriced>> {
     let to = selection.range.to.0.min(now.0);
     let from = selection.range.from.0.max(to - UNPRICED_WINDOW_MS);
-    let filter = match scope {
-        Scope::All => Filter::default(),
-        Scope::Model(name) => Filter { model: Some(name.clone()), ..Filter::default() },
-        Scope::User(name) => Filter { user: Some(name.clone()), ..Filter::default() },
+    let filter = Filter { unpriced: true, ..Filter::of(scope) };
+    let conditions = filter.conditions(&selection.source);
+    let (minutes, of_scope) = match scope {
+        Scope::All => ("model_minute_rows", ""),
+        Scope::Model(_) => ("model_minute_rows", " AND model = {model:String}"),
+        Scope::User(_) => ("user_minute_rows", " AND user_id = {user:String}"),
     };
-    let conditions = Filter { unpriced: true, ..filter.clone() }.conditions(&selection.source);
+    let of_source = if selection.source.is_empty() { "" } else { " AND source = {source:String}" };
     let text = format!(
         "SELECT toString(r.model) AS model, toString(r.provider) AS provider, toString(r.unpriced_reason) AS reason, \
          count() AS requests, ifNull(sum(r.total_tokens), 0) AS total_tokens \
          FROM requests AS r WHERE r.event_time >= fromUnixTimestamp64Milli({{from:Int64}}, 'UTC') \
          AND r.event_time < fromUnixTimestamp64Milli({{to:Int64}}, 'UTC') AND {conditions} \
+         AND toStartOfMinute(r.event_time) IN (SELECT bucket FROM {minutes} FINAL \
+            WHERE bucket >= toStartOfMinute(fromUnixTimestamp64Milli({{from:Int64}}, 'UTC')) \
+            AND bucket < fromUnixTimestamp64Milli({{to:Int64}}, 'UTC') AND requests > priced_requests{of_scope}{of_source} \
+            GROUP BY bucket ORDER BY bucket DESC LIMIT {UNPRICED_MINUTES}) \
          GROUP BY model, provider, reason ORDER BY requests DESC, model, reason LIMIT 20"
     );
     let query = source

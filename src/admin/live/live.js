@@ -24,6 +24,12 @@
       : value.toLocaleString("en", { maximumFractionDigits: 1 });
   }
 
+  // Points of a line that has no neighbour to be drawn to.
+  function lonely(values) {
+    const isGap = (value) => value === null || value === undefined;
+    return values.flatMap((value, at) => (!isGap(value) && isGap(values[at - 1]) && isGap(values[at + 1]) ? [at] : []));
+  }
+
   const BUCKET_SECONDS = { minute: 60, hour: 3600, day: 86400, month: 31 * 86400 };
 
   function read(table) {
@@ -50,9 +56,9 @@
     const color = (index) => style(data.names[index].startsWith("other") ? "--series-7" : `--series-${(index % 6) + 1}`);
     const axis = { stroke: style("--soft"), grid: { stroke: style("--grid"), width: 1 }, ticks: { show: false }, font: "12px Inter, system-ui, sans-serif" };
     const when = (seconds) => {
-      if (seconds === null || seconds === undefined) return "–";
+      if (seconds === null || seconds === undefined) return kind === "lines" ? "" : "whole range";
       const at = new Date(seconds * 1000);
-      return grain === "day" ? day(at) : `${day(at)} ${clock(at)}`;
+      return grain === "day" ? `${day(at)} UTC` : `${day(at)} ${clock(at)} UTC`;
     };
     return {
       width,
@@ -70,19 +76,21 @@
         { ...axis, size: 62, space: 36, values: (_, splits) => splits.map((split) => short(split, unit)) },
       ],
       series: [
-        { label: "UTC", value: (_, seconds) => when(seconds) },
+        { label: "", value: (_, seconds) => when(seconds) },
         ...order.map((index) => ({
           label: data.names[index],
+          // Without a cursor the sum of what can be summed.
           value: (plot, _, __, at) => {
-            const current = charts.get(figure)?.data ?? data;
-            return short(at === null || at === undefined ? null : current.values[index][at], unit);
+            const values = (charts.get(figure)?.data ?? data).values[index];
+            if (at !== null && at !== undefined) return short(values[at], unit);
+            return kind === "lines" ? "" : short(values.reduce((sum, value) => sum + value, 0), unit);
           },
           stroke: color(index),
           width: kind === "lines" ? 2 : 0,
           dash: kind === "lines" ? [[], [7, 4], [2, 3]][index % 3] : undefined,
           fill: kind === "lines" ? undefined : color(kind === "bars" && index === last && index > 0 ? 1 : index),
           paths: kind === "lines" ? undefined : uPlot.paths.bars({ size: [0.82, 48], align: 1 }),
-          points: { show: kind === "lines" && data.times.length < 3 },
+          points: { show: false, size: 6, fill: color(index), filter: (plot, at) => (kind === "lines" ? lonely(plot.data[at]) : null) },
           spanGaps: false,
         })),
       ],

@@ -96,11 +96,7 @@ async fn totals_page(admin: &Admin, asked: &Asked, scope: Scope) -> Response {
     let Some(_turn) = source.turn().await else { return busy(asked, Page::Overview) };
     let (selection, now) = (&asked.selection, asked.now);
     let totals = TotalsOf { source, selection, scope: &scope, now };
-    let filter = match &scope {
-        Scope::All => Filter::default(),
-        Scope::Model(name) => Filter { model: Some(name.clone()), ..Filter::default() },
-        Scope::User(name) => Filter { user: Some(name.clone()), ..Filter::default() },
-    };
+    let filter = Filter::of(&scope);
     let is_all = scope == Scope::All;
     let (is_model, is_user) = (matches!(scope, Scope::Model(_)), matches!(scope, Scope::User(_)));
     let (periods, series, models, users, unpriced, alerts, user_limits, calls, outcomes, sources) = tokio::join!(

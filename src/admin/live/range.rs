@@ -211,7 +211,7 @@ impl Range {
     }
 
     /// The same for totals by user, whose minutes are kept for some days only: hours, where they are gone.
-    pub(super) fn kept_for_users(&self, minutes: &UserMinutes) -> Self {
+    pub(super) fn kept_for_users(&self, minutes: UserMinutes) -> Self {
         if self.grain > Grain::Minute || self.from >= minutes.kept_since {
             return *self;
         }
@@ -234,7 +234,7 @@ impl UserMinutes {
     }
 
     /// Where a stretch ends that can be answered: with a whole hour, where minutes are gone.
-    pub(super) fn end(&self, to: UtcMillis) -> UtcMillis {
+    pub(super) fn end(self, to: UtcMillis) -> UtcMillis {
         if Grain::Hour.start(to) >= self.kept_since { to } else { Grain::Hour.start(to) }
     }
 }
@@ -246,7 +246,7 @@ fn time(text: &str) -> Result<UtcMillis, &'static str> {
         .parse::<civil::DateTime>()
         .or_else(|_| text.parse::<civil::Date>().map(|date| date.at(0, 0, 0, 0)))
         .map_err(|_| PROBLEM)?;
-    if !(2000..=2200).contains(&at.year()) {
+    if !(2000..=2100).contains(&at.year()) {
         return Err(PROBLEM);
     }
     let at = at.to_zoned(TimeZone::UTC).map_err(|_| PROBLEM)?;
@@ -355,10 +355,10 @@ mod tests {
         let parse = |query: &str| Range::parse(&Params::parse(Some(query)), now).0;
         let minutes = UserMinutes::of(10, now);
         let recent = parse("from=2026-11-20T10:10&to=2026-11-20T10:30");
-        assert_eq!(recent.kept_for_users(&minutes), recent);
+        assert_eq!(recent.kept_for_users(minutes), recent);
         let old = parse("from=2026-10-20T10:10&to=2026-10-20T11:30");
-        assert_eq!(told(&old.kept_for_users(&minutes)), "2026-10-20T10:00Z 2026-10-20T12:00Z hour");
-        assert_eq!(old.kept_for_users(&UserMinutes::of(0, now)), old);
+        assert_eq!(told(&old.kept_for_users(minutes)), "2026-10-20T10:00Z 2026-10-20T12:00Z hour");
+        assert_eq!(old.kept_for_users(UserMinutes::of(0, now)), old);
         assert_eq!(minutes.end(at("2026-10-25T20:19:00Z")), at("2026-10-25T20:00:00Z"));
         assert_eq!(minutes.end(at("2026-11-24T20:19:00Z")), at("2026-11-24T20:19:00Z"));
     }

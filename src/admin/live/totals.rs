@@ -156,7 +156,7 @@ impl TotalsOf<'_> {
     fn range_segments(&self, tables: Tables) -> Vec<Segment> {
         match tables {
             Tables::ByModel => self.selection.range.segments(),
-            Tables::ByUser => self.selection.range.kept_for_users(&self.user_minutes()).segments(),
+            Tables::ByUser => self.selection.range.kept_for_users(self.user_minutes()).segments(),
         }
     }
 
@@ -202,7 +202,7 @@ impl TotalsOf<'_> {
         let tables = self.tables();
         let range = match tables {
             Tables::ByModel => self.selection.range,
-            Tables::ByUser => self.selection.range.kept_for_users(&self.user_minutes()),
+            Tables::ByUser => self.selection.range.kept_for_users(self.user_minutes()),
         };
         let segment = range.series();
         let columns = format!("{COLUMNS}, model, prompt_tokens, completion_tokens");

@@ -16,7 +16,7 @@ use super::{
 use crate::domain::UtcMillis;
 
 /// Alerts that the first page names.
-const SHOWN: usize = 5;
+const SHOWN: usize = 8;
 
 /// Everything on the page.
 #[derive(Debug)]
@@ -59,27 +59,14 @@ pub(in super::super) fn alerts_page(view: &AlertsView, selection: &Selection, no
 fn active_table(alerts: &[Alert], now: UtcMillis) -> Markup {
     html! {
         @if alerts.is_empty() { p .empty { "No alert fires, and none waits." } } @else {
-            table {
-                thead {
-                    tr {
-                        th scope="col" { "State" } th scope="col" { "Since" } th scope="col" { "Rule" } th scope="col" { "About" }
-                        (measured_heads())
-                        th scope="col" .wide { "Severity" } th scope="col" { "Note" }
-                    }
-                }
-                tbody {
-                    @for alert in alerts {
-                        tr {
-                            td { (status(if alert.is_held_back() && alert.state == "firing" { "held back" } else { &alert.state })) }
-                            td { (format::short_time(UtcMillis(alert.since_ms), now)) }
-                            th scope="row" { (alert.rule) } td { (about(alert)) }
-                            (measured_cells(alert))
-                            td .wide { (alert.severity) } td .note { (note(alert, now)) }
-                        }
-                    }
-                }
+            (table("State since", "Note", alerts, |alert| {
+                let state = if alert.is_held_back() && alert.state == "firing" { "held back" } else { &alert.state };
+                (state.to_owned(), format::short_time(UtcMillis(alert.since_ms), now), note(alert, now))
+            }))
+            p .more {
+                "Values are of the last step: when the alert began, or was said again."
+                @if alerts.len() >= MAX_ALERTS { " These are the first " (MAX_ALERTS) "; SQL has the rest." }
             }
-            @if alerts.len() >= MAX_ALERTS { p .more { "The first " (MAX_ALERTS) "; SQL has the rest." } }
         }
     }
 }
@@ -87,22 +74,35 @@ fn active_table(alerts: &[Alert], now: UtcMillis) -> Markup {
 fn recent_table(alerts: &[Alert], now: UtcMillis) -> Markup {
     html! {
         @if alerts.is_empty() { p .empty { "Nothing yet." } } @else {
-            table {
-                thead {
-                    tr {
-                        th scope="col" { "At" } th scope="col" { "State" } th scope="col" { "Rule" } th scope="col" { "About" }
-                        (measured_heads())
-                        th scope="col" .wide { "Why" } th scope="col" { "Held back by" }
-                    }
+            (table("State at", "Not told because of", alerts, |alert| {
+                (alert.state.clone(), format::short_time(UtcMillis(alert.at_ms), now), untold(alert))
+            }))
+        }
+    }
+}
+
+/// A row an alert, with its state, its time, and a note.
+fn table(times: &str, notes: &str, alerts: &[Alert], of: impl Fn(&Alert) -> (String, String, String)) -> Markup {
+    html! {
+        table .two-lines {
+            thead {
+                tr {
+                    th scope="col" { (times) } th scope="col" { "Alert" } th scope="col" .number { "Value" } th scope="col" .number { "Limit" }
+                    th scope="col" .wide { "Severity" } th scope="col" { (notes) }
                 }
-                tbody {
-                    @for alert in alerts {
-                        tr {
-                            td { (format::short_time(UtcMillis(alert.at_ms), now)) } td { (status(&alert.state)) }
-                            th scope="row" { (alert.rule) } td { (about(alert)) }
-                            (measured_cells(alert))
-                            td .wide { (alert.reason.replace('_', " ")) } td .note { (alert.suppressed_by) }
+            }
+            tbody {
+                @for alert in alerts {
+                    @let (state, time, note) = of(alert);
+                    tr {
+                        td { (status(&state)) small { (time) } }
+                        th scope="row" { (alert.rule) small { (about(alert)) } }
+                        td .number { (format::measured(alert.value, &alert.unit)) small .wide { (alert.measure) } }
+                        td .number {
+                            @if let Some(percent) = alert.threshold_percent { (percent) " % of " }
+                            (format::measured(alert.limit_value, &alert.unit)) small { (alert.period) }
                         }
+                        td .wide { (alert.severity) } td .note { (note) }
                     }
                 }
             }
@@ -110,17 +110,11 @@ fn recent_table(alerts: &[Alert], now: UtcMillis) -> Markup {
     }
 }
 
-/// What was measured against which limit: columns that both tables have.
-fn measured_heads() -> Markup {
-    html! { th scope="col" .wide { "Measure" } th scope="col" .number { "Value" } th scope="col" .number { "Limit" } th scope="col" { "Period" } }
-}
-
-fn measured_cells(alert: &Alert) -> Markup {
-    let limit = format::measured(alert.limit_value, &alert.unit);
-    html! {
-        td .wide { (alert.measure) } td .number { (format::measured(alert.value, &alert.unit)) }
-        td .number { @if let Some(percent) = alert.threshold_percent { (percent) " % of " } (limit) }
-        td { (alert.period) }
+fn untold(alert: &Alert) -> String {
+    match alert.reason.as_str() {
+        _ if alert.is_held_back() => alert.suppressed_by.clone(),
+        "forgotten" | "period_ended" | "rule_removed" => alert.reason.replace('_', " "),
+        _ => String::new(),
     }
 }
 
@@ -277,5 +271,59 @@ impl Bar {
                 span .when { (self.when) }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::live::params::Params;
+
+    const NOW: UtcMillis = UtcMillis(1_764_101_971_000);
+
+    fn alert(state: &str) -> Alert {
+        Alert {
+            at_ms: NOW.0 - 60_000,
+            since_ms: NOW.0 - 120_000,
+            rule: "day".to_owned(),
+            scope: "model".to_owned(),
+            group: "<gpt>".to_owned(),
+            state: state.to_owned(),
+            unit: "usd".to_owned(),
+            value: 8.0,
+            limit_value: 10.0,
+            ..Alert::default()
+        }
+    }
+
+    #[test]
+    fn the_page_says_who_is_told_and_who_is_not() {
+        let firing = Alert { threshold_percent: Some(80), ..alert("firing") };
+        let held_back = Alert { suppressed_by: "silence until noon".to_owned(), ..alert("firing") };
+        let kept = Alert { below_since_ms: Some(NOW.0), ..alert("firing") };
+        let alerts = [firing, held_back, kept, alert("pending")];
+        let table = active_table(&alerts, NOW).into_string();
+        for text in [
+            "80 % of $10.00",
+            ">held back</span>",
+            "silence until noon",
+            "below its limit since 20:19:31, kept firing",
+            ">pending</span>",
+            "&lt;gpt&gt;",
+        ] {
+            assert!(table.contains(text), "{text}: {table}");
+        }
+        let selection = Selection::parse(&Params::default(), NOW);
+        let list = firing_list(&alerts, &selection, NOW).into_string();
+        assert!(list.contains(">2</span>") && list.contains("1 held back") && list.contains("1 pending"), "{list}");
+    }
+
+    #[test]
+    fn a_forecast_fills_no_bar() {
+        let selection = Selection::parse(&Params::default(), NOW);
+        let forecast = Alert { measure: "forecast spend".to_owned(), value: 12.4, ..alert("firing") };
+        let reached = Alert { threshold_percent: Some(80), ..alert("firing") };
+        let list = budgets(&[forecast, reached], &[], usize::MAX, &selection, NOW).into_string();
+        assert_eq!((list.matches("<li").count(), list.contains("80 %")), (1, true), "{list}");
     }
 }

@@ -121,10 +121,10 @@ pub(in super::super) fn measured(value: f64, unit: &str) -> String {
         "s" => duration(value),
         "percent" => format!("{value:.1} %"),
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-        "tokens" | "requests" => {
-            let unit = if value == 1.0 { unit.trim_end_matches('s') } else { unit };
-            format!("{} {unit}", compact(value.max(0.0) as u64))
-        }
+        "tokens" | "requests" => match value.max(0.0) as u64 {
+            1 => format!("1 {}", unit.trim_end_matches('s')),
+            count => format!("{} {unit}", compact(count)),
+        },
         _ => format!("{}", (value * 1_000.0).round() / 1_000.0),
     }
 }

@@ -22,7 +22,7 @@ use super::{
 use crate::{domain::UtcMillis, telemetry::Health};
 
 /// Budgets on it, the fullest.
-const BUDGETS: usize = 6;
+const BUDGETS: usize = 5;
 
 /// Everything on it. A page about one model or user leaves out what is not about it.
 #[derive(Debug)]

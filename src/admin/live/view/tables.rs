@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::super::{
-    calls::{Call, Unpriced},
+    calls::{Call, UNPRICED_MINUTES, Unpriced},
     params::Selection,
     range::Choice,
     totals::{MAX_GROUPS, Totals},
@@ -58,7 +58,7 @@ pub(super) fn groups(id: &str, title: &str, column: &str, rows: &[Totals], name:
                 @for row in rows {
                     tr {
                         th scope="row" { (name(row)) }
-                        @if has_detail { td .wide { (row.detail) } }
+                        @if has_detail { td .wide .detail title=(row.detail) { (row.detail) } }
                         td .number {
                             @if row.priced_requests == 0 && row.requests > 0 { span .partial { "unpriced" } }
                             @else { span title=(exact(&row.cost_usd)) { (format::money(&row.cost_usd)) } }
@@ -149,7 +149,7 @@ pub(super) fn unpriced(rows: &[Unpriced], selection: &Selection) -> Markup {
                             }
                         }
                     }
-                    p .more { "In the last six hours of the range. " a href=(selection.link("/requests", &[("unpriced", "1")])) { "Show these requests" } }
+                    p .more { "In the newest " (UNPRICED_MINUTES) " minutes that have such calls, of the range's last six hours. " a href=(selection.link("/requests", &[("unpriced", "1")])) { "Show these requests" } }
                 }))
             }
         }
@@ -172,7 +172,7 @@ pub(super) fn calls(id: &str, label: &str, rows: &[Call], selection: &Selection,
                     tr {
                         th scope="col" { "Time" } th scope="col" { "Model" } th scope="col" { "User" }
                         th scope="col" .number { "Cost" } th scope="col" .number { "Prompt" } th scope="col" .number { "Completion" }
-                        th scope="col" .number { "Latency" } th scope="col" { "Status" } th scope="col" .wide { "Bodies" } th scope="col" .wide { "Source" } th scope="col" .wide { "Request" }
+                        th scope="col" .number { "Latency" } th scope="col" { "Status" } th scope="col" .wide { "Body" } th scope="col" .wide { "Source" } th scope="col" .wide { "Request" }
                     }
                 }
                 tbody {
@@ -190,7 +190,7 @@ pub(super) fn calls(id: &str, label: &str, rows: &[Call], selection: &Selection,
                             td .number { (count(call.prompt_tokens)) } td .number { (count(call.completion_tokens)) }
                             td .number { (call.latency_ms.map_or_else(|| NOTHING.to_owned(), |value| format::latency(value.into()))) }
                             td { (status(&call.status)) } td .wide { (call.fetch_status.replace('_', " ")) } td .wide { (call.source) }
-                            td .wide .id { (call.request_id) }
+                            td .wide .id title=(call.request_id) { (call.request_id) }
                         }
                     }
                 }
