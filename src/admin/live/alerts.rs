@@ -99,26 +99,27 @@ const ACTIVE: &str = "(a.at, a.revision, a.fingerprint) IN (\
         FROM alert_transitions GROUP BY rule, `group`, period_start, threshold_percent \
         HAVING last_state IN ('pending', 'firing')))";
 
-/// Alerts that fire or wait for `for`: of several thresholds of a budget the highest, and its forecast. What is told comes first,
-/// then what is held back, then what waits.
+/// Alerts that are not over, as a subquery: of several thresholds of a budget the highest, and its forecast.
+fn not_over(columns: &str) -> String {
+    format!(
+        "(SELECT {columns} FROM alert_transitions AS a WHERE {ACTIVE} ORDER BY a.threshold_percent DESC NULLS LAST, a.at DESC \
+         LIMIT 1 BY a.rule, a.`group`, a.period_start, isNull(a.threshold_percent))"
+    )
+}
+
+/// Alerts that fire or wait for `for`: what is told first, then what is held back, then what waits.
 pub(super) async fn active(source: &Source) -> Part<Vec<Alert>> {
     let query = format!(
-        "SELECT {COLUMNS} FROM alert_transitions AS a WHERE {ACTIVE} ORDER BY a.threshold_percent DESC NULLS LAST, a.at DESC \
-         LIMIT 1 BY a.rule, a.`group`, a.period_start, isNull(a.threshold_percent)"
-    );
-    let query = format!(
-        "SELECT * FROM ({query}) ORDER BY state = 'firing' DESC, suppressed_by = '' DESC, at_ms DESC, rule, group \
-         LIMIT {MAX_ALERTS}"
+        "SELECT * FROM {} ORDER BY state = 'firing' DESC, suppressed_by = '' DESC, at_ms DESC, rule, group LIMIT {MAX_ALERTS}",
+        not_over(COLUMNS)
     );
     source.rows(source.query(&query)).await
 }
 
-/// How many alerts [`active`] has that fire and are told, as an expression.
+/// A query for how many of [`active`] fire and are told, were they ever so many.
 pub(super) fn firing_count() -> String {
-    format!(
-        "(SELECT uniqExact((a.rule, a.`group`, toString(a.period_start), isNull(a.threshold_percent))) \
-         FROM alert_transitions AS a WHERE {ACTIVE} AND a.state = 'firing' AND a.suppressed_by = '')"
-    )
+    let alerts = not_over("a.state AS state, a.suppressed_by AS suppressed_by");
+    format!("SELECT count() FROM {alerts} WHERE state = 'firing' AND suppressed_by = ''")
 }
 
 /// What began and ended last. That something goes on is no news.

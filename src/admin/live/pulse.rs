@@ -23,7 +23,11 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{alerts, assets, source::Source, view::format};
+use super::{
+    alerts, assets,
+    source::{Part, Source},
+    view::format,
+};
 
 /// Between looks.
 const EVERY: Duration = Duration::from_secs(2);
@@ -37,16 +41,34 @@ const MAX_CLIENTS: usize = 64;
 struct Today {
     cost_usd: String,
     requests: u64,
-    firing: u64,
+    /// When the last step of an alert was decided; empty before any.
+    alerts_at: String,
     /// Changes with everything that pages show.
     revision: String,
 }
 
-/// Today's totals; `FIRING` stands for how many alerts fire.
-const TODAY: &str = "SELECT toString(sum(t.cost_usd)) AS cost_usd, sum(t.requests) AS requests, assumeNotNull(FIRING) AS firing, \
-    concat(toString(max(t.version)), ' ', ifNull(toString((SELECT max(at) FROM alert_transitions)), ''), ' ', \
+const TODAY: &str = "SELECT toString(sum(t.cost_usd)) AS cost_usd, sum(t.requests) AS requests, \
+    ifNull(toString((SELECT max(at) FROM alert_transitions)), '') AS alerts_at, \
+    concat(toString(max(t.version)), ' ', alerts_at, ' ', \
         ifNull(toString((SELECT max(version) FROM alert_silences)), '')) AS revision \
     FROM model_day_rows AS t FINAL WHERE t.bucket >= toStartOfDay(now('UTC'))";
+
+/// How many alerts fire, counted again only when one of them has changed.
+#[derive(Debug, Default)]
+struct Firing {
+    count: u64,
+    alerts_at: Option<String>,
+}
+
+/// Today, and how many alerts fire.
+async fn look(source: &Source, firing: &mut Firing) -> Part<Option<Today>> {
+    let Some(today) = source.rows::<Today>(source.query(TODAY)).await?.into_iter().next() else { return Ok(None) };
+    if firing.alerts_at.as_ref() != Some(&today.alerts_at) {
+        let count = source.rows::<u64>(source.query(&alerts::firing_count())).await?;
+        *firing = Firing { count: count.into_iter().sum(), alerts_at: Some(today.alerts_at.clone()) };
+    }
+    Ok(Some(today))
+}
 
 /// Hands the newest event to all clients.
 #[derive(Debug)]
@@ -64,8 +86,7 @@ impl Pulses {
 
     /// Looks as long as this process runs.
     pub(super) async fn run(&self, source: &Source) {
-        let (mut last, mut sent_at) = (String::new(), Instant::now());
-        let today = TODAY.replace("FIRING", &alerts::firing_count());
+        let (mut last, mut sent_at, mut firing) = (String::new(), Instant::now(), Firing::default());
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -75,22 +96,16 @@ impl Pulses {
                 last.clear();
                 continue;
             }
-            let Some(today) = self.shutdown.run_until_cancelled(source.rows::<Today>(source.query(&today))).await
-            else {
-                return;
-            };
-            let today = match today {
-                Ok(rows) => rows.into_iter().next(),
-                Err(error) => {
-                    tracing::debug!(error, "open live pages are not told of changes");
-                    None
-                }
-            };
+            let Some(looked) = self.shutdown.run_until_cancelled(look(source, &mut firing)).await else { return };
+            let today = looked.unwrap_or_else(|error| {
+                tracing::debug!(error, "open live pages are not told of changes");
+                None
+            });
             let Some(today) = today else { continue };
             let has_changed = today.revision != last;
             if has_changed || sent_at.elapsed() >= AT_LEAST_EVERY {
                 sent_at = Instant::now();
-                self.newest.send_replace(Some(told(&today).into()));
+                self.newest.send_replace(Some(told(&today, firing.count).into()));
                 last = today.revision;
             }
         }
@@ -147,13 +162,13 @@ fn events(
     })
 }
 
-fn told(today: &Today) -> String {
+fn told(today: &Today, firing: u64) -> String {
     json!({
         "assets": *assets::REVISION,
         "revision": today.revision,
         "spend": format::money(&today.cost_usd),
         "requests": format::grouped(today.requests),
-        "firing": today.firing,
+        "firing": firing,
     })
     .to_string()
 }
