@@ -1,4 +1,4 @@
-//! Alerts that fire, budgets, and what happened.
+//! Alerts that fire, are held back or wait, silences, and what happened.
 
 use maud::{Markup, html};
 
@@ -8,10 +8,10 @@ use super::super::{
     source::Part,
 };
 use super::{
+    budgets::budgets_part,
     format,
-    frame::{part, problem},
-    tables::{bar, scroll, status, user_link},
-    tiles::exact,
+    frame::part,
+    tables::{scroll, status},
 };
 use crate::domain::UtcMillis;
 
@@ -157,7 +157,8 @@ fn labels(silence: &Silence) -> String {
     labels.collect::<Vec<_>>().join(", ")
 }
 
-fn about(alert: &Alert) -> String {
+/// Which model, user, …
+pub(super) fn about(alert: &Alert) -> String {
     match (alert.scope.as_str(), alert.group.as_str()) {
         ("all" | "", _) => "all".to_owned(),
         (scope, "") => format!("no {scope}"),
@@ -188,87 +189,6 @@ pub(super) fn firing_list(alerts: &[Alert], selection: &Selection, now: UtcMilli
                 a href=(selection.link("/alerts", &[])) { @if firing.len() > SHOWN { "All " (firing.len()) } @else { "All alerts" } }
                 @if held_back > 0 { " · " (held_back) " held back" }
                 @if pending > 0 { " · " (pending) " pending" }
-            }
-        }
-    }
-}
-
-/// [`budgets`], or why they are not there.
-pub(super) fn budgets_part(
-    alerts: &Part<Vec<Alert>>,
-    user_limits: &Part<Vec<UserLimit>>,
-    shown: usize,
-    selection: &Selection,
-    now: UtcMillis,
-) -> Markup {
-    match (alerts, user_limits) {
-        (Ok(alerts), Ok(users)) => budgets(alerts, users, shown, selection, now),
-        (Err(message), _) | (_, Err(message)) => problem(message),
-    }
-}
-
-/// A bar of what is used of a budget or limit.
-struct Bar {
-    ratio: f64,
-    name: Markup,
-    label: String,
-    amounts: Markup,
-    when: String,
-}
-
-/// The fullest first, at most `shown` of them.
-pub(super) fn budgets(
-    alerts: &[Alert],
-    users: &[UserLimit],
-    shown: usize,
-    selection: &Selection,
-    now: UtcMillis,
-) -> Markup {
-    // What a user has spent of his monthly limit is known up to now; the alert's value is of when it was decided.
-    let is_better_known = |rule: &Alert| {
-        rule.kind == "usage" && rule.unit == "usd" && users.iter().any(|user| user.user_id == rule.group)
-    };
-    let of_rules = alerts.iter().filter(|alert| alert.is_of_limit() && !is_better_known(alert)).map(|rule| Bar {
-        ratio: rule.used_ratio(),
-        name: html! { strong { @if rule.group.is_empty() { (rule.rule) } @else { (about(rule)) } } },
-        label: format!("{} {}", rule.rule, about(rule)),
-        amounts: html! { (format::measured(rule.value, &rule.unit)) " of " (format::measured(rule.limit_value, &rule.unit)) },
-        when: format!("{}, {}, as of {}", rule.rule, rule.period, format::short_time(UtcMillis(rule.at_ms), now)),
-    });
-    let of_users = users.iter().map(|user| Bar {
-        ratio: user.used_ratio,
-        name: html! { strong { (user_link(selection, &user.user_id)) } },
-        label: format!("monthly limit of {}", super::tables::user_name(&user.user_id)),
-        amounts: html! { span title=(exact(&user.cost_usd)) { (format::money(&user.cost_usd)) } " of " (format::money(&user.limit_usd)) },
-        when: "this month".to_owned(),
-    });
-    let mut bars: Vec<Bar> = of_rules.chain(of_users).collect();
-    bars.sort_by(|a, b| b.ratio.total_cmp(&a.ratio));
-    html! {
-        section .panel {
-            h2 { "Budgets and limits" }
-            @if bars.is_empty() { p .empty { "No budget has reached a threshold, and no user has a monthly limit." } } @else {
-                ul .budgets { @for bar in bars.iter().take(shown) { (bar.render()) } }
-            }
-            @if bars.len() > shown { p .more { a href=(selection.link("/alerts", &[])) { "All " (bars.len()) } } }
-        }
-    }
-}
-
-impl Bar {
-    fn render(&self) -> Markup {
-        let percent = if self.ratio.is_finite() { 100.0 * self.ratio.max(0.0) } else { 0.0 };
-        let class = match percent {
-            percent if percent >= 100.0 => "over",
-            percent if percent >= 80.0 => "near",
-            _ => "under",
-        };
-        html! {
-            li .(class) {
-                span .name { (self.name) } span .used { (self.amounts) " · " b { (format!("{percent:.0} %")) } }
-                span role="meter" aria-label=(self.label) aria-valuemin="0" aria-valuemax="100"
-                    aria-valuenow=(format!("{:.0}", percent.min(100.0))) aria-valuetext=(format!("{percent:.0} % used")) { (bar(self.ratio)) }
-                span .when { (self.when) }
             }
         }
     }
@@ -316,14 +236,5 @@ mod tests {
         let selection = Selection::parse(&Params::default(), NOW);
         let list = firing_list(&alerts, &selection, NOW).into_string();
         assert!(list.contains(">2</span>") && list.contains("1 held back") && list.contains("1 pending"), "{list}");
-    }
-
-    #[test]
-    fn a_forecast_fills_no_bar() {
-        let selection = Selection::parse(&Params::default(), NOW);
-        let forecast = Alert { measure: "forecast spend".to_owned(), value: 12.4, ..alert("firing") };
-        let reached = Alert { threshold_percent: Some(80), ..alert("firing") };
-        let list = budgets(&[forecast, reached], &[], usize::MAX, &selection, NOW).into_string();
-        assert_eq!((list.matches("<li").count(), list.contains("80 %")), (1, true), "{list}");
     }
 }

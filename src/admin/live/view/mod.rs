@@ -1,6 +1,7 @@
 //! HTML. Everything is escaped by `maud`; no style and no script is in it, so the content security policy can forbid both.
 
 mod alerts;
+mod budgets;
 mod charts;
 pub(super) mod format;
 mod frame;

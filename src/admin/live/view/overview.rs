@@ -11,7 +11,8 @@ use super::super::{
     totals::{Bucket, Periods, Scope, Totals},
 };
 use super::{
-    alerts::{budgets, budgets_part, firing_list},
+    alerts::firing_list,
+    budgets::{budgets, budgets_part},
     charts::charts,
     format,
     frame::part,
