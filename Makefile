@@ -55,7 +55,9 @@ bench: build engine ## Measure the whole pipeline on this machine
 	@scripts/bench
 
 pictures: needs engine test-tools ## Take pictures of the live page for the README, into docs/images
+	@scripts/install-build-needs pictures
 	@HELIOMETER_PICTURES=$(CURDIR)/docs/images cargo test --quiet --test end_to_end browser::
+	@pngquant --force --ext .png --skip-if-larger docs/images/live-page*.png
 
 bench-rollups: engine ## Measure rollup passes with 100 million calls stored (CALLS=…)
 	@cargo bench --quiet --bench rollups -- $${CALLS:-100000000}
