@@ -9,7 +9,7 @@
 # make help   all targets
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-tools test-kafka chaos chaos-embedded chaos-kafka chaos-program lint check-deploy bench bench-rollups bench-alerts pictures build needs kafka-needs engine clean
+.PHONY: help run demo test test-tools test-kafka scenario-messages chaos chaos-embedded chaos-kafka chaos-program lint check-deploy bench bench-rollups bench-alerts pictures build needs kafka-needs engine clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -25,6 +25,10 @@ test: needs engine test-tools ## Run every test
 
 test-kafka: kafka-needs engine test-tools ## The same over a real Apache Kafka, and processes over it that are killed
 	@tests/kafka/broker.sh with 19092 scripts/test --features test-kafka --lib --test end_to_end --test kafka
+
+scenario-messages: engine ## Write every message of the alert scenarios into docs/images/scenarios, as Slack shows it
+	@mkdir -p docs/images/scenarios
+	@HELIOMETER_WRITE_SCENARIOS=1 scripts/test --features crash-points --test end_to_end -- scenarios::
 
 chaos: chaos-embedded chaos-kafka ## 200 kills over a million events, embedded and over Kafka, then longer outages
 

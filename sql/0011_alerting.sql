@@ -3,12 +3,12 @@
 ALTER TABLE alert_transitions
     ADD COLUMN IF NOT EXISTS suppressed_by String DEFAULT '' COMMENT 'What kept this step from being told: a silence, a maintenance window, another alert; empty when nothing did',
     ADD COLUMN IF NOT EXISTS below_since Nullable(DateTime64(3, 'UTC')) DEFAULT NULL COMMENT 'Since when it is below its limit though it is kept firing (keep_firing_for)',
-    COMMENT COLUMN kind 'Kind of the rule: budget, usage, latency, efficiency, policy, error_rate, spend_spike, no_data, unpriced_model, signature_failures, dead_letters, lag, sql',
+    COMMENT COLUMN kind 'Kind of the rule: budget, usage, latency, efficiency, policy, error_rate, spend_spike, no_data, unpriced_model, signature_failures, dead_letters, lag, sql; or report: the row is no alert but what a day, week or month came to',
     COMMENT COLUMN scope 'What the rule is applied to one by one: all, model, user, provider, source, or labels of a query',
-    COMMENT COLUMN reason 'Why: held, fired, repeated, unsuppressed, kept, over_again, below, forgotten, period_ended, rule_removed',
+    COMMENT COLUMN reason 'Why: held, fired, repeated, unsuppressed, kept, over_again, below, forgotten, period_ended, rule_removed; scheduled for a report',
     COMMENT COLUMN unit 'Unit of value and limit_value: usd, tokens, requests, ms, s, percent, number',
     COMMENT COLUMN threshold_percent 'Percent of the limit that was reached, for budget and usage; NULL for a forecast, and for all other kinds',
-    COMMENT COLUMN details 'JSON: top contributors, the newest event and notes at the time of the decision';
+    COMMENT COLUMN details 'JSON: top contributors, the newest event and notes at the time of the decision; or all of a report';
 
 CREATE OR REPLACE VIEW alerts
 (
@@ -41,6 +41,7 @@ AS SELECT
     limit_value, limit_usd, ifNull(toFloat64(threshold_percent), limit_value) AS threshold, period, period_start, since,
     requests, priced_requests, fingerprint
 FROM alert_transitions
+WHERE kind != 'report'
 ORDER BY at, revision
 LIMIT 1 BY transition_id
 COMMENT 'One row per step of an alert';

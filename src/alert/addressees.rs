@@ -1,10 +1,10 @@
 //! Whom the alerts of a rule are told.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::rule::Rule;
+use super::{report::ReportSchedule, rule::Rule};
 use crate::{
-    notify::{Notifier, Routing},
+    notify::{Notifier, Routing, Severity},
     settings::NotifierSettings,
 };
 
@@ -31,6 +31,45 @@ impl Addressees {
                     .map_err(|error| format!("rule `{}`: {error}. Receivers and routes are read at start", rule.name))
             })
         })
+    }
+
+    /// What is wrong with the receivers that reports name: nobody reads what is sent to some.
+    ///
+    /// # Errors
+    /// The first name that was no receiver at start, or none that people read.
+    pub(super) fn check_reports(
+        &self,
+        schedules: &[ReportSchedule],
+        receivers: &[Arc<dyn Notifier>],
+    ) -> Result<(), String> {
+        schedules.iter().try_for_each(|schedule| {
+            schedule.notifiers.iter().flatten().try_for_each(|name| {
+                let wrong = |error: String| format!("report `{}`: {error}", schedule.name);
+                self.settings
+                    .check_name(name)
+                    .map_err(|error| wrong(format!("{error}. Receivers and routes are read at start")))?;
+                match receivers.iter().find(|receiver| receiver.name() == name && !receiver.traits().digests) {
+                    Some(machine) => {
+                        Err(wrong(format!("`{name}` is of type {}, which takes alerts only", machine.kind())))
+                    }
+                    None => Ok(()),
+                }
+            })
+        })
+    }
+
+    /// The schedule with the receivers of its reports, those that people read. Says so if there is none.
+    pub(super) fn address_report(&self, schedule: ReportSchedule, receivers: &[Arc<dyn Notifier>]) -> ReportSchedule {
+        let labels = BTreeMap::new();
+        let mut to = self.routing.receivers(&schedule.name, Severity::Info, &labels, schedule.notifiers.as_deref());
+        to.retain(|name| receivers.iter().any(|receiver| receiver.name() == name && receiver.traits().digests));
+        if to.is_empty() {
+            tracing::warn!(
+                report = schedule.name,
+                "it is sent nowhere: set SLACK_WEBHOOK_URL or its `notifiers`, or see `heliometer report`"
+            );
+        }
+        ReportSchedule { notifiers: Some(to), ..schedule }
     }
 
     /// The rule with the receivers of its alerts. Says so if there is none.

@@ -24,6 +24,7 @@ use super::{
     observe::{self, Engine},
     progress::{Looked, RuleProgress},
     reload::RuleFiles,
+    report::{ReportSchedule, Reporter},
     rule::{Rule, check_rules},
     silences::list_silences,
     state::States,
@@ -63,6 +64,8 @@ pub struct Alerter {
     unrecorded: Vec<(Transition, TransitionRow)>,
     /// One for each notifier: they are told that there is something to send.
     wakes: Vec<Arc<Notify>>,
+    /// Of the settings, with their receivers.
+    reports: watch::Sender<Vec<ReportSchedule>>,
 }
 
 impl Alerter {
@@ -80,6 +83,9 @@ impl Alerter {
         check_rules(&settings.rules)?;
         let targets = receivers(notifiers)?;
         let addressees = Addressees::new(notifiers);
+        addressees.check_reports(&settings.reports, &targets).map_err(AlertError::Report)?;
+        let reports = settings.reports.iter().cloned();
+        let reports = reports.map(|schedule| addressees.address_report(schedule, &targets)).collect();
         let rules = settings.rules.iter().cloned();
         let rules = rules.map(|rule| RuleProgress::new(addressees.address(rule, &targets))).collect();
         let wakes = targets.iter().map(|_| Arc::new(Notify::new())).collect();
@@ -107,6 +113,7 @@ impl Alerter {
             loaded: false,
             unrecorded: Vec::new(),
             wakes,
+            reports: watch::Sender::new(reports),
         })
     }
 
@@ -154,6 +161,7 @@ impl Alerter {
             };
             deliveries.spawn(delivery.run(shutdown.clone()));
         }
+        deliveries.spawn(self.reporter().run(shutdown.clone()));
         let mut tick = tokio::time::interval(Duration::from_millis(self.settings.evaluate_every_ms.max(10)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Without a rollup in this process every tick may have news.
@@ -178,6 +186,24 @@ impl Alerter {
         }
         while deliveries.join_next().await.is_some() {}
         self.metrics.forget();
+    }
+
+    fn reporter(&self) -> Reporter {
+        Reporter {
+            journal: self.journal.clone(),
+            schedules: self.reports.subscribe(),
+            clock: Arc::clone(&self.clock),
+            wakes: self.wakes.clone(),
+            settled: HashMap::new(),
+        }
+    }
+
+    /// Makes and records the reports that are due. [`Self::run`] does it beside the evaluation.
+    ///
+    /// # Errors
+    /// [`AlertError`] when one cannot be made or recorded.
+    pub async fn make_reports(&self) -> Result<(), AlertError> {
+        self.reporter().look().await
     }
 
     /// One pass over all rules: decides, and records what it decides. `changed` says that totals may have changed.
@@ -257,9 +283,16 @@ impl Alerter {
                     .collect();
                 let rules: Vec<Rule> = settings.rules.iter().cloned().chain(policies).collect();
                 let checked = check_rules(&rules).map_err(|error| error.to_string());
-                if let Err(error) = checked.and_then(|()| self.addressees.check(&rules)) {
+                let checked = checked
+                    .and_then(|()| self.addressees.check(&rules))
+                    .and_then(|()| self.addressees.check_reports(&settings.reports, &self.notifiers));
+                if let Err(error) = checked {
                     return self.reject(&error);
                 }
+                let reports = settings.reports.iter().cloned();
+                self.reports.send_replace(
+                    reports.map(|schedule| self.addressees.address_report(schedule, &self.notifiers)).collect(),
+                );
                 let address = |rule| self.addressees.address(rule, &self.notifiers);
                 let rules: Vec<Rule> = rules.into_iter().map(address).collect();
                 for progress in &self.rules {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AlertError,
+    journal::Told,
     metrics::AlertMetrics,
     outbox::{DeliveryRow, DeliveryState, Outbox, Outcome, Waiting},
 };
@@ -173,7 +174,7 @@ impl Delivery {
     fn is_for_a_digest(&self, progress: &Progress, waiting: &[Waiting], now: UtcMillis) -> bool {
         let is_late = |waiting: &&Waiting| {
             let age = now.since(waiting.since());
-            age >= self.policy.digest_after && age <= self.policy.retry_for
+            !waiting.message.is_report() && age >= self.policy.digest_after && age <= self.policy.retry_for
         };
         self.notifier.traits().digests
             && !progress.digest_refused
@@ -207,14 +208,18 @@ impl Delivery {
             self.settle(progress, &[waiting], (Err(NotifyError::Final(reason)), 0), "");
             return self.record(progress).await.map(|()| None);
         }
-        let Some(notification) = waiting.message.to_notification(&self.dashboard_url) else { return Ok(None) };
-        let thread = match notification.event {
+        let Some(told) = waiting.message.told(&self.dashboard_url) else { return Ok(None) };
+        let event = match &told {
+            Told::Alert(notification) => notification.event,
+            Told::Report(_) => Event::Firing,
+        };
+        let thread = match event {
             Event::Firing => None,
             _ if !self.notifier.traits().threads => None,
-            _ => self.outbox.thread(self.notifier.name(), &notification.fingerprint).await?,
+            _ => self.outbox.thread(self.notifier.name(), &waiting.message.fingerprint).await?,
         };
-        let outcome = self.send(progress, Message::Alert(&notification), thread.as_deref()).await?;
-        if notification.event == Event::Resolved && progress.say_again_at.is_some() && outcome.is_ok() {
+        let outcome = self.send(progress, told.message(), thread.as_deref()).await?;
+        if event == Event::Resolved && progress.say_again_at.is_some() && outcome.is_ok() {
             // Another alert with the same labels may fire on: a budget's new period. Then it must not be taken for over.
             progress.say_again_at = Some(Instant::now());
         }
@@ -224,8 +229,11 @@ impl Delivery {
 
     /// One attempt at all messages as one digest.
     async fn deliver_digest(&self, progress: &mut Progress, waiting: Vec<Waiting>) -> Result<Round, AlertError> {
-        let (hopeless, waiting): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|waiting| self.hopeless(waiting).is_some());
+        // A report is a message of its own also then; it is sent after the digest.
+        let (hopeless, waiting): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .filter(|waiting| !waiting.message.is_report())
+            .partition(|waiting| self.hopeless(waiting).is_some());
         for waiting in &hopeless {
             let reason = self.hopeless(waiting).unwrap_or_default();
             self.settle(progress, &[waiting], (Err(NotifyError::Final(reason)), 0), "");
@@ -257,7 +265,7 @@ impl Delivery {
         if self.clock.now().since(waiting.since()) > self.policy.retry_for {
             return Some(format!("given up: not delivered within {} s", self.policy.retry_for.as_secs()));
         }
-        let is_readable = waiting.message.to_notification("").is_some();
+        let is_readable = waiting.message.told("").is_some();
         (!is_readable).then(|| "written by a newer version, cannot be read".to_owned())
     }
 

@@ -8,7 +8,7 @@ use clickhouse::Client;
 use super::{
     AlertError, contributors, forecast,
     journal::{Details, Journal, TransitionRow},
-    observe::{self, Backlog},
+    observe::{self, Backlog, SpendOf},
     period::Span,
     rule::{Condition, Rule},
     transition::Transition,
@@ -84,7 +84,7 @@ async fn budget_notes(
     let group = transition.key.group.as_str();
     let (Some(limit), true) = (total.limit_of(group).pico_usd(), now < end) else { return Ok(Vec::new()) };
     let span = Span { start, end, label: String::new() };
-    let (spent, courses) = observe::courses(client, rule, total, (&span, group), now).await?;
+    let (spent, courses) = observe::courses(client, SpendOf::of(rule, total), (&span, group), now).await?;
     Ok(forecast::notes(spent, limit, &courses, &span, now))
 }
 

@@ -24,6 +24,9 @@ pub enum AlertError {
     /// Silences, maintenance windows or inhibitions say something they cannot.
     #[error("{0}")]
     Suppression(String),
+    /// A report goes to whom it cannot.
+    #[error("{0}")]
+    Report(String),
     /// State is kept by rule name.
     #[error("the rule name `{0}` is used twice; every rule needs its own, since state is kept by it")]
     DuplicateRule(String),

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use super::period::Span;
 use crate::{
     domain::{UsdAmount, UtcMillis},
-    notify::Quantity,
+    notify::{Quantity, whole_cents},
 };
 
 /// Past periods that are looked at.
@@ -43,7 +43,7 @@ pub(super) struct Forecast {
     pub(super) middle: i128,
     pub(super) high: i128,
     /// Courses it stands on; 0 for a straight line.
-    courses: usize,
+    pub(super) courses: usize,
 }
 
 /// The forecast for a period that has spent `spent` by `now`; `None` when it is too early to tell.
@@ -139,14 +139,8 @@ pub(super) fn notes(spent: i128, limit: i128, courses: &[Course], span: &Span, n
     notes
 }
 
-/// What is not known to a fraction of a cent is not shown to one, from a dollar on.
-pub(super) fn whole_cents(pico: i128) -> UsdAmount {
-    const CENT: i128 = 10_000_000_000;
-    UsdAmount::from_pico_usd(if pico.abs() >= 100 * CENT { pico / CENT * CENT } else { pico })
-}
-
 fn cents(pico: i128) -> String {
-    Quantity::Usd(whole_cents(pico)).to_string()
+    Quantity::Usd(whole_cents(UsdAmount::from_pico_usd(pico))).to_string()
 }
 
 fn minute(at: UtcMillis) -> String {

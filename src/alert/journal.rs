@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 use super::{
     AlertError,
     error::bounded,
+    period::Span,
+    report::{self, ReportSchedule},
     rule::Rule,
     state::States,
     transition::{AlertKey, AlertState, Phase, Transition},
 };
 use crate::{
     domain::UtcMillis,
-    notify::{Contributor, Event, Notification, Quantity, Severity},
+    notify::{Contributor, Event, Message, Notification, Quantity, Report, Severity},
     store::Term,
 };
 
@@ -68,6 +70,24 @@ pub(super) struct Details {
     pub(super) newest_event: Option<UtcMillis>,
     /// What the numbers stand on, a line each.
     pub(super) notes: Vec<String>,
+    /// All of a report, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<Report>,
+}
+
+/// What a row says to people.
+pub(super) enum Told {
+    Alert(Box<Notification>),
+    Report(Box<Report>),
+}
+
+impl Told {
+    pub(super) fn message(&self) -> Message<'_> {
+        match self {
+            Self::Alert(notification) => Message::Alert(notification),
+            Self::Report(report) => Message::Report(report),
+        }
+    }
 }
 
 impl TransitionRow {
@@ -113,6 +133,60 @@ impl TransitionRow {
             suppressed_by: transition.suppressed_by.clone(),
             below_since: state.below_since,
         }
+    }
+
+    /// The row of a report. It is no step of an alert, and in no state.
+    pub(super) fn of_report(report: &Report, schedule: &ReportSchedule, span: &Span) -> Self {
+        let details = Details { report: Some(report.clone()), ..Details::default() };
+        let spend = Quantity::Usd(report.totals.cost_usd);
+        Self {
+            transition_id: report.id.clone(),
+            fingerprint: report.id.clone(),
+            at: report.at,
+            rule: schedule.name.clone(),
+            kind: report::KIND.to_owned(),
+            severity: Severity::Info.word().to_owned(),
+            labels: Vec::new(),
+            scope: "all".to_owned(),
+            group: String::new(),
+            state: Phase::Inactive.word().to_owned(),
+            reason: "scheduled".to_owned(),
+            revision: 0,
+            notify: true,
+            notifiers: schedule.notifiers.clone().unwrap_or_default(),
+            measure: "spend".to_owned(),
+            unit: spend.unit().to_owned(),
+            value: spend.as_f64(),
+            value_usd: spend.pico_usd(),
+            limit_value: 0.0,
+            limit_usd: None,
+            threshold_percent: None,
+            period: span.label.clone(),
+            period_start: Some(span.start),
+            period_end: Some(span.end),
+            since: report.at,
+            last_notified_at: None,
+            requests: report.totals.requests,
+            priced_requests: report.totals.priced_requests,
+            exceeding_requests: None,
+            details: serde_json::to_string(&details).unwrap_or_default(),
+            suppressed_by: String::new(),
+            below_since: None,
+        }
+    }
+
+    pub(super) fn is_report(&self) -> bool {
+        self.kind == report::KIND
+    }
+
+    /// What the row says to people; `None` when a newer version of the program wrote what this one cannot read.
+    pub(super) fn told(&self, dashboard_url: &str) -> Option<Told> {
+        if !self.is_report() {
+            return self.to_notification(dashboard_url).map(Box::new).map(Told::Alert);
+        }
+        let details: Details = serde_json::from_str(&self.details).ok()?;
+        let report = Report { dashboard_url: dashboard_url.to_owned(), ..details.report? };
+        Some(Told::Report(Box::new(report)))
     }
 
     /// The same, told as `last` was, an earlier step of the alert: to the same receivers, with the rule's words.
@@ -249,7 +323,7 @@ impl Journal {
                 SELECT rule, `group`, period_start, threshold_percent, tupleElement(newest, 1), tupleElement(newest, 2) FROM (\
                     SELECT rule, `group`, period_start, threshold_percent, max((at, revision)) AS newest, \
                         argMax(state, (at, revision)) AS last_state, any(period_end) AS ended_at \
-                    FROM alert_transitions GROUP BY rule, `group`, period_start, threshold_percent \
+                    FROM alert_transitions WHERE kind != 'report' GROUP BY rule, `group`, period_start, threshold_percent \
                     HAVING last_state IN ('pending', 'firing') OR ended_at > fromUnixTimestamp64Milli(?, 'UTC'))) \
              ORDER BY at, revision LIMIT ? SETTINGS transform_null_in = 1";
         let rows = self.client.query(query).bind(now.minus(super::PERIOD_GRACE).0).bind(MAX_STATES);

@@ -30,7 +30,9 @@ mod observe;
 mod outbox;
 mod period;
 mod progress;
+mod recorded;
 mod reload;
+mod report;
 mod resend;
 mod rule;
 mod silences;
@@ -47,6 +49,8 @@ pub use error::AlertError;
 pub use metrics::AlertMetrics;
 pub use observe::Engine;
 pub use period::Span;
+pub use recorded::{RecordedMessage, recorded_messages};
+pub use report::{ReportPeriod, ReportSchedule, check_schedules, report};
 pub use resend::{ResendRequest, Resender, Resent};
 pub(crate) use rule::parse_duration;
 pub use rule::{

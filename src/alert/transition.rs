@@ -195,7 +195,7 @@ pub(super) fn step_id(fingerprint: &str, reason: Reason, state: &AlertState) -> 
 }
 
 /// SHA-256 in hex over the parts, each preceded by its length, so that no two lists of parts read alike.
-fn digest(parts: &[&str]) -> String {
+pub(super) fn digest(parts: &[&str]) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_be_bytes());

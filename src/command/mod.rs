@@ -9,6 +9,7 @@ mod error;
 mod migrate;
 mod notifications;
 mod prices;
+mod report;
 mod reprice;
 mod rules;
 mod send_test;
@@ -62,6 +63,7 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     Notifications(notifications::NotificationsArgs),
     Prices(prices::PricesArgs),
+    Report(report::ReportArgs),
     Reprice(reprice::RepriceArgs),
     Rules(rules::RulesArgs),
     Silences(silences::SilencesArgs),
@@ -108,6 +110,7 @@ impl CommandLine {
                 Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings).await.map(|()| 0),
                 Command::Verify(arguments) => verify::run(arguments, settings).await,
                 Command::Notifications(arguments) => notifications::run(arguments, &settings).await.map(|()| 0),
+                Command::Report(arguments) => report::run(arguments, &settings).await.map(|()| 0),
                 Command::Reprice(arguments) => reprice::run(arguments, settings).await.map(|()| 0),
                 Command::Rules(arguments) => rules::run(arguments, &settings).await.map(|()| 0),
                 Command::Silences(arguments) => silences::run(arguments, &settings).await.map(|()| 0),

@@ -2,13 +2,15 @@
 
 use std::{io::Write, path::PathBuf};
 
-use super::{CommandError, beside, sql};
+use super::{CommandError, beside, program, sql};
 use crate::{
-    alert::{ResendRequest, Resent},
+    alert::{RecordedMessage, ResendRequest, Resent, recorded_messages},
     domain::UtcMillis,
     notify::preview,
     pricing::parse_moment,
     settings::Settings,
+    store::{Database, DatabaseOptions},
+    telemetry::Health,
 };
 
 /// Messages about alerts: list them, send them again, or see what they look like.
@@ -28,9 +30,12 @@ enum NotificationsCommand {
     ///
     /// Receivers that know alerts by a key (PagerDuty, Alertmanager) take the same one for what it is; the others show it again.
     Resend(ResendArgs),
-    /// Write an HTML page of typical messages as Slack shows them.
+    /// Write an HTML page of messages as Slack shows them: typical ones, or those that were told.
     Preview(PreviewArgs),
 }
+
+/// Messages on one page.
+const MAX_PREVIEWED: u32 = 1000;
 
 #[derive(Debug, clap::Args)]
 struct ListArgs {
@@ -87,6 +92,9 @@ struct PreviewArgs {
     /// The file to write.
     #[arg(long, value_name = "FILE", default_value = "slack-messages.html")]
     output: PathBuf,
+    /// Those that were told (or are to be) since then, in place of typical ones: 2026-11-01 or 2026-11-01T12:00:00Z.
+    #[arg(long, value_name = "T", value_parser = moment)]
+    since: Option<UtcMillis>,
 }
 
 fn moment(text: &str) -> Result<UtcMillis, String> {
@@ -97,7 +105,7 @@ pub(super) async fn run(arguments: NotificationsArgs, settings: &Settings) -> Re
     match arguments.command {
         NotificationsCommand::List(arguments) => list(&arguments, settings).await,
         NotificationsCommand::Resend(arguments) => resend(arguments, settings).await,
-        NotificationsCommand::Preview(arguments) => write_preview(&arguments),
+        NotificationsCommand::Preview(arguments) => write_preview(&arguments, settings).await,
     }
 }
 
@@ -149,9 +157,22 @@ async fn resend(arguments: ResendArgs, settings: &Settings) -> Result<(), Comman
     Ok(())
 }
 
-fn write_preview(arguments: &PreviewArgs) -> Result<(), CommandError> {
-    let examples = preview::typical();
+async fn write_preview(arguments: &PreviewArgs, settings: &Settings) -> Result<(), CommandError> {
+    let examples = match arguments.since {
+        None => preview::typical(),
+        Some(since) => recorded(since, settings).await?,
+    };
     std::fs::write(&arguments.output, preview::page(&examples))?;
     writeln!(std::io::stdout().lock(), "{} messages in {}", examples.len(), arguments.output.display())?;
     Ok(())
+}
+
+async fn recorded(since: UtcMillis, settings: &Settings) -> Result<Vec<preview::Example>, CommandError> {
+    let options = DatabaseOptions { program: &program()?, join_running: true };
+    let database = Database::open(settings, options, &Health::default()).await?;
+    let url = &settings.alerts.dashboard_url;
+    let messages = recorded_messages(database.client(), since, MAX_PREVIEWED, url).await;
+    database.close().await;
+    let example = |told: &RecordedMessage| preview::Example::of(&told.at.to_string(), told.message());
+    Ok(messages?.iter().map(example).collect())
 }

@@ -85,6 +85,9 @@ fn check(settings: &Settings) -> Result<(), CommandError> {
     for rule in &rules {
         writeln!(out, "{}: {}", rule.name, describe(rule))?;
     }
+    for schedule in &settings.alerts.reports {
+        writeln!(out, "{}: {}", schedule.name, schedule.describe())?;
+    }
     for line in describe_suppressions(&settings.alerts.suppressions()) {
         writeln!(out, "{line}")?;
     }

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use rust_decimal::{Decimal, RoundingStrategy};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Digits after the decimal point in every stored amount.
 const SCALE: u32 = 12;
@@ -80,6 +81,19 @@ impl UsdAmount {
     #[must_use]
     pub const fn has_reached(self, limit: Self, percent: u32) -> bool {
         self.pico_usd.saturating_mul(100) >= limit.pico_usd.saturating_mul(percent as i128)
+    }
+}
+
+/// As an exact decimal in a text: a JSON number would be read as a float.
+impl Serialize for UsdAmount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UsdAmount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

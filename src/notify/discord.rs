@@ -7,7 +7,9 @@ use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::{
-    Digest, DigestEntry, Event, Message, Notification, Notifier, NotifyError, Outgoing, Severity, Traits, digest, http,
+    Digest, DigestEntry, Event, Message, Notification, Notifier, NotifyError, Outgoing, Report, Severity, Traits,
+    digest, http,
+    report::{Line, Words},
     wording::{self, completeness, cut, escape_markdown, title},
 };
 use crate::settings::WebhookUrlReceiver;
@@ -41,10 +43,12 @@ fn body(message: Message<'_>) -> Value {
     let mut embed = match message {
         Message::Alert(notification) => alert(notification),
         Message::Digest(digest) => catch_up(digest),
+        Message::Report(report) => tell(report),
     };
     let (url, at) = match message {
         Message::Alert(notification) => (&notification.dashboard_url, notification.at),
         Message::Digest(digest) => (&digest.dashboard_url, digest.at),
+        Message::Report(report) => (&report.dashboard_url, report.at),
     };
     embed["timestamp"] = json!(at.to_string());
     if !url.is_empty() {
@@ -93,6 +97,23 @@ fn catch_up(digest: &Digest) -> Value {
     }
     embed["description"] = json!(cut(&text, MAX_DESCRIPTION));
     embed
+}
+
+fn tell(report: &Report) -> Value {
+    let Words { title, facts, lists, completeness } = Words::of(report);
+    let mut text: Vec<String> =
+        facts.iter().map(|(name, value)| format!("**{name}:** {}", escape_markdown(value))).collect();
+    for (heading, lines) in &lists {
+        text.push(format!("\n**{heading}**"));
+        let line = |Line { name, text }: &Line| cut(&escape_markdown(&format!("{name}: {text}")), MAX_FIELD_VALUE);
+        text.extend(lines.iter().map(line));
+    }
+    json!({
+        "title": cut(&escape_markdown(&title), MAX_TITLE),
+        "color": color(Event::Firing, Severity::Info),
+        "description": cut(&text.join("\n"), MAX_DESCRIPTION),
+        "footer": {"text": cut(&completeness, MAX_FOOTER)},
+    })
 }
 
 fn field(name: &str, value: &str, max: usize, inline: bool) -> Value {

@@ -17,8 +17,9 @@ use lettre::{
 use maud::html;
 
 use super::{
-    Digest, DigestEntry, Event, Message, Notification, Notifier, NotifyError, Outgoing, Traits, digest,
+    Digest, DigestEntry, Event, Message, Notification, Notifier, NotifyError, Outgoing, Report, Traits, digest,
     http::transient,
+    report::{self, Words},
     wording::{self, completeness, cut, headline, title},
 };
 use crate::settings::{EmailReceiver, SmtpTls};
@@ -82,6 +83,9 @@ impl EmailSender {
         let (id, subject, text, html) = match outgoing.message {
             Message::Alert(alert) => (&alert.id, subject(alert), alert_text(alert), alert_html(alert)),
             Message::Digest(digest) => (&digest.id, digest.title(), digest_text(digest), digest_html(digest)),
+            Message::Report(report) => {
+                (&report.id, Words::of(report).title, report_text(report), page(&report::fragment(report)))
+            }
         };
         let id = format!("<{id}@{}>", Address::domain(&self.from.email));
         let mut builder = Email::builder()
@@ -218,6 +222,21 @@ fn digest_html(digest: &Digest) -> String {
         }
         p style="color:#616061;font-size:12px" { (digest::WHERE_TO_LOOK) }
     })
+}
+
+fn report_text(report: &Report) -> String {
+    let Words { title, facts, lists, completeness } = Words::of(report);
+    let mut lines = vec![title, String::new()];
+    lines.extend(facts.iter().map(|(name, value)| format!("{name}: {value}")));
+    for (heading, entries) in &lists {
+        lines.extend([String::new(), format!("{heading}:")]);
+        lines.extend(entries.iter().map(|entry| format!("- {}: {}", entry.name, entry.text)));
+    }
+    lines.extend([String::new(), completeness]);
+    if !report.dashboard_url.is_empty() {
+        lines.push(report.dashboard_url.clone());
+    }
+    lines.join("\r\n") + "\r\n"
 }
 
 fn page(content: &maud::Markup) -> String {

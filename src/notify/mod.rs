@@ -19,6 +19,7 @@ mod pagerduty;
 pub mod preview;
 mod quantity;
 mod receivers;
+pub mod report;
 mod routing;
 mod slack;
 mod slack_blocks;
@@ -28,8 +29,9 @@ mod webhook;
 mod wording;
 
 pub use digest::{Digest, DigestEntry};
-pub use quantity::{Quantity, money};
+pub use quantity::{Quantity, money, whole_cents};
 pub use receivers::{check, receivers};
+pub use report::Report;
 pub use routing::Routing;
 pub use slack::Slack;
 
@@ -160,6 +162,8 @@ pub enum Message<'a> {
     Alert(&'a Notification),
     /// About everything that waited while the receiver was away.
     Digest(&'a Digest),
+    /// About what a day or a week came to; for receivers that people read.
+    Report(&'a Report),
 }
 
 /// A message on its way.
@@ -176,7 +180,7 @@ pub struct Outgoing<'a> {
 /// What a type of receiver needs of the queue before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traits {
-    /// People read it: what waited for long comes as one [`Digest`].
+    /// People read it: what waited for long comes as one [`Digest`], and they may want a [`Report`].
     pub digests: bool,
     /// Later messages about an alert answer the first one.
     pub threads: bool,

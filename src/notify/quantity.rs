@@ -165,6 +165,14 @@ pub fn money(amount: UsdAmount) -> String {
     format!("{sign}${}.{fraction}", thousands(whole))
 }
 
+/// Without fractions of a cent from a dollar on, cut: what is not known to them is not shown to them.
+#[must_use]
+pub const fn whole_cents(amount: UsdAmount) -> UsdAmount {
+    const CENT: i128 = 10_000_000_000;
+    let pico = amount.pico_usd();
+    UsdAmount::from_pico_usd(if pico.abs() >= 100 * CENT { pico / CENT * CENT } else { pico })
+}
+
 /// `90 s`, `5 min`, `2 h 30 min`, `3 d 4 h`: at most two units, cut, not rounded.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
 fn duration(seconds: f64) -> String {

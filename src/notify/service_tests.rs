@@ -9,7 +9,11 @@ use std::{
 use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post};
 use serde_json::{Value, json};
 
-use super::{preview::samples, *};
+use super::{
+    preview::samples,
+    report::{FiredAlerts, Share, SlowModel},
+    *,
+};
 use crate::settings::NotifierSettings;
 
 /// What the service thinks of a body: what is wrong with it, or the status that confirms it.
@@ -202,6 +206,24 @@ fn hostile(of: Notification) -> Notification {
     }
 }
 
+/// With names that are as long as senders can make them, and that mean something everywhere.
+fn hostile_report() -> Report {
+    let name = "<!channel> @everyone | `*_[x](https://evil.example) & ".repeat(40);
+    let report = samples::report();
+    let shares = |shares: &[Share]| vec![Share { name: name.clone(), ..shares[0].clone() }; 5];
+    Report {
+        period: name.clone(),
+        alerts: vec![FiredAlerts { rule: name.clone(), alerts: 1 }; 5],
+        top_models: shares(&report.top_models),
+        top_users: shares(&report.top_users),
+        movers: shares(&report.movers),
+        unpriced_models: shares(&report.unpriced_models),
+        slowest_models: vec![SlowModel { model: name.clone(), ..report.slowest_models[0].clone() }; 5],
+        backlog: Some(name),
+        ..report
+    }
+}
+
 #[tokio::test]
 async fn every_message_is_taken_by_every_service() {
     let alerts =
@@ -211,6 +233,7 @@ async fn every_message_is_taken_by_every_service() {
         (0..60).map(|index| Notification { fingerprint: format!("{index}"), ..hostile(samples::budget(80)) }).collect();
     let ended = (0..30).map(|index| (format!("{index}"), samples::budget(80).at)).collect();
     let digests = [samples::digest(), Digest::new(&many, &ended, samples::budget(80).at)];
+    let reports = [samples::report(), hostile_report()];
     for Type { kind, settings, check } in TYPES {
         let (service, url) = Service::start(check).await;
         let notifier = notifier(kind, settings(&url));
@@ -218,7 +241,8 @@ async fn every_message_is_taken_by_every_service() {
         let mut expected = 0;
         let messages = alerts.iter().map(Message::Alert);
         let digests = digests.iter().map(Message::Digest).filter(|_| notifier.traits().digests);
-        for message in messages.chain(digests) {
+        let reports = reports.iter().map(Message::Report).filter(|_| notifier.traits().digests);
+        for message in messages.chain(digests).chain(reports) {
             let sent = notifier.send(Outgoing { message, thread: None, now }).await;
             assert!(sent.is_ok(), "{kind}: {sent:?}");
             expected += 1;

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{
-    Contributor, Digest, DigestEntry, Event, Message, Notification, Quantity, digest,
+    Contributor, Digest, DigestEntry, Event, Message, Notification, Quantity, Report, digest,
+    report::{Line, Words},
     wording::{
         MAX_LISTED, MAX_NAME, completeness, cut, is_empty, notes, number, of_what, plain, subject, subject_of, time,
         title, without_mentions,
@@ -30,6 +31,7 @@ pub(super) fn body(message: Message<'_>) -> Value {
     match message {
         Message::Alert(notification) => alert(notification),
         Message::Digest(digest) => catch_up(digest),
+        Message::Report(report) => tell(report),
     }
 }
 
@@ -58,6 +60,19 @@ fn catch_up(digest: &Digest) -> Value {
     }
     blocks.push(context(digest::WHERE_TO_LOOK));
     blocks.extend(link(&digest.dashboard_url));
+    json!({"text": cut(&escape(&title), MAX_SECTION), "blocks": blocks})
+}
+
+fn tell(report: &Report) -> Value {
+    let Words { title, facts, lists, completeness } = Words::of(report);
+    let facts: Vec<String> = facts.iter().map(|(name, value)| format!("*{name}:* {}", escape(value))).collect();
+    let mut blocks = vec![header(&title), section(&facts.join("\n"))];
+    for (heading, lines) in &lists {
+        let line = |Line { name, text }: &Line| format!("\n• `{}`: {}", escape(name), escape(text));
+        blocks.push(section(&(format!("*{heading}*") + &lines.iter().map(line).collect::<String>())));
+    }
+    blocks.push(context(&escape(&completeness)));
+    blocks.extend(link(&report.dashboard_url));
     json!({"text": cut(&escape(&title), MAX_SECTION), "blocks": blocks})
 }
 

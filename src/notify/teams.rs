@@ -7,7 +7,9 @@ use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::{
-    Digest, DigestEntry, Event, Message, Notification, Notifier, NotifyError, Outgoing, Severity, Traits, digest, http,
+    Digest, DigestEntry, Event, Message, Notification, Notifier, NotifyError, Outgoing, Report, Severity, Traits,
+    digest, http,
+    report::{Line, Words},
     wording::{self, completeness, cut, escape_markdown, title},
 };
 use crate::settings::WebhookUrlReceiver;
@@ -35,6 +37,7 @@ fn body(message: Message<'_>) -> Value {
     let (content, url) = match message {
         Message::Alert(notification) => (alert(notification), &notification.dashboard_url),
         Message::Digest(digest) => (catch_up(digest), &digest.dashboard_url),
+        Message::Report(report) => (tell(report), &report.dashboard_url),
     };
     let mut card = json!({
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
@@ -59,11 +62,7 @@ fn alert(notification: &Notification) -> Vec<Value> {
         (_, Severity::Warning) => "Warning",
         (_, Severity::Info) => "Accent",
     };
-    let facts: Vec<Value> = wording::facts(notification)
-        .iter()
-        .map(|(name, value)| json!({"title": cut(&escape_markdown(name), MAX_LINE), "value": cut(&escape_markdown(value), MAX_LINE)}))
-        .collect();
-    let mut content = vec![heading(&title(notification), color), json!({"type": "FactSet", "facts": facts})];
+    let mut content = vec![heading(&title(notification), color), facts(&wording::facts(notification))];
     content.extend(wording::notes(notification).iter().map(|note| text(note)));
     let contributors = wording::contributors(&notification.contributors);
     if !contributors.is_empty() {
@@ -85,6 +84,24 @@ fn catch_up(digest: &Digest) -> Vec<Value> {
     }
     content.push(small(digest::WHERE_TO_LOOK));
     content
+}
+
+fn tell(report: &Report) -> Vec<Value> {
+    let words = Words::of(report);
+    let mut content = vec![heading(&words.title, "Accent"), facts(&words.facts)];
+    for (name, lines) in &words.lists {
+        let lines: Vec<String> = lines.iter().map(|Line { name, text }| format!("{name}: {text}")).collect();
+        content.push(list(name, &lines));
+    }
+    content.push(small(&words.completeness));
+    content
+}
+
+fn facts(facts: &[(impl AsRef<str>, String)]) -> Value {
+    let cell = |text: &str| cut(&escape_markdown(text), MAX_LINE);
+    let facts: Vec<Value> =
+        facts.iter().map(|(name, value)| json!({"title": cell(name.as_ref()), "value": cell(value)})).collect();
+    json!({"type": "FactSet", "facts": facts})
 }
 
 fn heading(title: &str, color: &str) -> Value {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use wildmatch::WildMatch;
 
 use super::SettingsError;
-use crate::alert::{Inhibition, Maintenance, Rule, Silence, Suppressions};
+use crate::alert::{Inhibition, Maintenance, ReportSchedule, Rule, Silence, Suppressions};
 
 /// A thousand rules have about 200 kB.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -36,6 +36,8 @@ pub struct AlertSettings {
     pub maintenance: Vec<Maintenance>,
     /// `[[alerts.inhibitions]]`: alerts that are not told while others fire.
     pub inhibitions: Vec<Inhibition>,
+    /// `[[alerts.reports]]`: what a day, week or month came to, told when it is over.
+    pub reports: Vec<ReportSchedule>,
     /// A page to link to from messages, for example the Grafana dashboard.
     pub dashboard_url: String,
     /// The settings file that all this comes from, so that it can be read again when it changes.
@@ -52,6 +54,7 @@ impl Default for AlertSettings {
             silences: Vec::new(),
             maintenance: Vec::new(),
             inhibitions: Vec::new(),
+            reports: Vec::new(),
             dashboard_url: String::new(),
             config_file: None,
         }
@@ -128,6 +131,7 @@ impl AlertSettings {
         let wrong =
             |key: &str, message| SettingsError::Value { place: "settings".to_owned(), key: key.to_owned(), message };
         crate::alert::check_rules(&self.rules).map_err(|error| wrong("alerts.rules", error.to_string()))?;
+        crate::alert::check_schedules(&self.reports).map_err(|message| wrong("alerts.reports", message))?;
         self.suppressions().check().map_err(|message| wrong("alerts", message))
     }
 }

@@ -191,13 +191,19 @@ impl Settings {
 }
 
 impl Settings {
-    /// Receivers and routes by themselves, and the receivers that rules name.
+    /// Receivers and routes by themselves, and the receivers that rules and reports name.
     fn check_notifiers(&self) -> Result<(), SettingsError> {
         let wrong = |(key, message)| SettingsError::Value { place: "settings".to_owned(), key, message };
         self.notifiers.check().map_err(wrong)?;
         for rule in &self.alerts.rules {
             for name in rule.notifiers.iter().flatten() {
                 let key = || format!("alerts.rules, rule `{}`, notifiers", rule.name);
+                self.notifiers.check_name(name).map_err(|message| wrong((key(), message)))?;
+            }
+        }
+        for report in &self.alerts.reports {
+            for name in report.notifiers.iter().flatten() {
+                let key = || format!("alerts.reports, report `{}`, notifiers", report.name);
                 self.notifiers.check_name(name).map_err(|message| wrong((key(), message)))?;
             }
         }

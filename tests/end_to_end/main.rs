@@ -31,6 +31,7 @@ mod leadership;
 mod ledger;
 mod live_page;
 mod receivers;
+mod reports;
 mod restarts;
 // No event goes through the log in these.
 #[cfg(not(feature = "test-kafka"))]

@@ -3,21 +3,25 @@
 use std::collections::{BTreeMap, HashSet};
 
 use clickhouse::{Client, Row};
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::{
     super::{
         AlertError,
         error::bounded,
-        forecast::{Course, PAST_PERIODS, forecast, whole_cents},
+        forecast::{Course, PAST_PERIODS, forecast},
         period::Span,
-        rule::{Rule, Total},
+        rule::{Filter, Period, Rule, Scope, Total},
         transition::{GroupValue, Observation},
     },
     Bind, DOING, GROUPS_AND_ONE, HOUR_MS, Sql, View, group_expression, push_filter, push_rows,
     view::DAY_MS,
 };
-use crate::{domain::UtcMillis, notify::Quantity};
+use crate::{
+    domain::{UsdAmount, UtcMillis},
+    notify::{Quantity, whole_cents},
+};
 
 const HOUR_SECONDS: i64 = 3_600;
 
@@ -39,12 +43,27 @@ struct HourRow {
     usd: i128,
 }
 
+/// Whose spend it is, and what restarts its count.
+#[derive(Clone, Copy)]
+pub(in crate::alert) struct SpendOf<'a> {
+    pub(in crate::alert) scope: Scope,
+    pub(in crate::alert) filter: &'a Filter,
+    pub(in crate::alert) period: Period,
+    pub(in crate::alert) timezone: &'a TimeZone,
+}
+
+impl<'a> SpendOf<'a> {
+    pub(in crate::alert) const fn of(rule: &'a Rule, total: &'a Total) -> Self {
+        Self { scope: rule.scope, filter: &rule.filter, period: total.period, timezone: &total.timezone }
+    }
+}
+
 /// The periods from `span` backwards, `span` first.
-fn periods(total: &Total, span: &Span) -> Result<Vec<Span>, AlertError> {
+fn periods(of: SpendOf<'_>, span: &Span) -> Result<Vec<Span>, AlertError> {
     let mut periods = vec![span.clone()];
     while periods.len() <= PAST_PERIODS {
         let start = periods.last().map_or(span.start, |period| period.start);
-        periods.push(total.period.span_at(&total.timezone, UtcMillis(start.0 - 1))?);
+        periods.push(of.period.span_at(of.timezone, UtcMillis(start.0 - 1))?);
     }
     Ok(periods)
 }
@@ -63,15 +82,15 @@ fn which(periods: &[Span], value: impl Fn(usize, i64) -> String) -> String {
 }
 
 /// Rows of the period and those before it; by the hour, unless that is too coarse for the period or straddles its edges.
-fn push_origin(sql: &mut Sql, rule: &Rule, periods: &[Span], now: UtcMillis) {
+fn push_origin(sql: &mut Sql, of: SpendOf<'_>, periods: &[Span], now: UtcMillis) {
     let first = periods.last().map_or(now, |period| period.start);
     let is_long = periods.iter().all(|period| period.end.0 - period.start.0 > DAY_MS + HOUR_MS);
     let is_even = periods.iter().all(|period| period.start.0 % HOUR_MS == 0);
     let longest_ms = if is_long && is_even { HOUR_MS } else { 0 };
     let end = UtcMillis((now.0.div_euclid(60_000) + 1) * 60_000);
     let span = Span { start: first, end, label: String::new() };
-    let parts = View::cover(rule.scope, &rule.filter, &span, longest_ms);
-    push_rows(sql, &parts, &group_expression(rule.scope), |sql| push_filter(sql, &rule.filter));
+    let parts = View::cover(of.scope, of.filter, &span, longest_ms);
+    push_rows(sql, &parts, &group_expression(of.scope), |sql| push_filter(sql, of.filter));
 }
 
 /// Groups whose period is on its way beyond the limit, whatever course of the past it follows; of those that are known to
@@ -84,7 +103,8 @@ pub(in crate::alert) async fn forecasts(
     active: &HashSet<String>,
     now: UtcMillis,
 ) -> Result<Observation, AlertError> {
-    let periods = periods(total, &span)?;
+    let of = SpendOf::of(rule, total);
+    let periods = periods(of, &span)?;
     let elapsed = (now.0 - span.start.0).div_euclid(1000);
     let mut sql = Sql::default();
     sql.push(&format!(
@@ -96,7 +116,7 @@ pub(in crate::alert) async fn forecasts(
         which(&periods, |index, _| index.to_string()),
         which(&periods, |_, start| format!("toInt64({start})")),
     ));
-    push_origin(&mut sql, rule, &periods, now);
+    push_origin(&mut sql, of, &periods, now);
     let limit = GROUPS_AND_ONE * i64::try_from(periods.len()).unwrap_or(1);
     sql.push(" GROUP BY grp, before HAVING whole > 0 ORDER BY before, whole DESC LIMIT ?").bind(Bind::Int(limit));
     let rows: Vec<PeriodRow> = bounded(DOING, sql.query(client).fetch_all()).await?;
@@ -116,7 +136,7 @@ pub(in crate::alert) async fn forecasts(
         let decisive = if active.contains(group) { forecast.middle } else { forecast.low };
         (decisive >= limit).then(|| GroupValue {
             group: group.to_owned(),
-            value: Quantity::Usd(whole_cents(forecast.middle)),
+            value: Quantity::Usd(whole_cents(UsdAmount::from_pico_usd(forecast.middle))),
             requests: current.reqs,
             priced_requests: current.priced,
             exceeding_requests: None,
@@ -131,12 +151,11 @@ pub(in crate::alert) async fn forecasts(
 /// The spend of one group's period, and the courses of those before it.
 pub(in crate::alert) async fn courses(
     client: &Client,
-    rule: &Rule,
-    total: &Total,
+    of: SpendOf<'_>,
     (span, group): (&Span, &str),
     now: UtcMillis,
 ) -> Result<(i128, Vec<Course>), AlertError> {
-    let periods = periods(total, span)?;
+    let periods = periods(of, span)?;
     let mut sql = Sql::default();
     sql.push(&format!(
         "SELECT toUInt8({}) AS before, toUInt32(intDiv(toInt64(toUnixTimestamp(t)) - {}, {HOUR_SECONDS})) AS hour, \
@@ -144,7 +163,7 @@ pub(in crate::alert) async fn courses(
         which(&periods, |index, _| index.to_string()),
         which(&periods, |_, start| format!("toInt64({start})")),
     ));
-    push_origin(&mut sql, rule, &periods, now);
+    push_origin(&mut sql, of, &periods, now);
     sql.push(" WHERE name = ? GROUP BY before, hour ORDER BY before, hour").bind(Bind::Text(group.to_owned()));
     let rows: Vec<HourRow> = bounded("forecast a budget", sql.query(client).fetch_all()).await?;
     let elapsed_hours = usize::try_from((now.0 - span.start.0).div_euclid(1000) / HOUR_SECONDS).unwrap_or(0);

@@ -18,10 +18,10 @@ mod spike;
 mod total;
 mod view;
 
-pub(super) use forecast::{courses, forecasts};
+pub(super) use forecast::{SpendOf, courses, forecasts};
 pub(super) use own_query::rows;
 pub(super) use pipeline::{Backlog, lag};
-pub(super) use view::{ANY_LENGTH, HOUR_MS, SUMS, View, push_rows};
+pub(super) use view::{ANY_LENGTH, HOUR_MS, Part, SUMS, View, push_rows};
 
 /// What every query here is doing, for errors.
 const DOING: &str = "evaluate an alert rule";

@@ -69,7 +69,7 @@ impl View {
         parts
     }
 
-    const fn name(self) -> &'static str {
+    pub(in crate::alert) const fn name(self) -> &'static str {
         match self {
             Self::ModelMinute => "model_minute",
             Self::ModelHour => "model_hour",

@@ -19,6 +19,7 @@ mod parse;
 pub(crate) use keys::parse_duration;
 pub(super) use keys::quantity_of;
 pub use measure::{Measure, Spike, Statistic};
+pub(super) use parse::MAX_NAME_BYTES;
 
 /// Rules beyond this are refused: each is a query per pass.
 pub const MAX_RULES: usize = 1_000;

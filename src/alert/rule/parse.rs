@@ -16,7 +16,7 @@ use crate::notify::Severity;
 const COMMON: [&str; 8] = ["name", "kind", "severity", "labels", "for", "min_requests", "repeat_interval", "notifiers"];
 
 const DEFAULT_REPEAT: Duration = Duration::from_secs(4 * 3600);
-const MAX_NAME_BYTES: usize = 128;
+pub(in crate::alert) const MAX_NAME_BYTES: usize = 128;
 const MAX_LABELS: usize = 32;
 const MAX_GLOBS: usize = 100;
 

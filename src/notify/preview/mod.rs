@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 
-use super::{Digest, Message, Notification, slack_blocks};
+use super::{Message, Notification, slack_blocks};
 
 mod mrkdwn;
 pub mod samples;
@@ -19,38 +19,34 @@ pub struct Example {
 }
 
 impl Example {
-    /// What is posted to Slack about an alert.
+    /// What is posted to Slack.
     #[must_use]
-    pub fn of_alert(caption: &str, notification: &Notification) -> Self {
-        Self { caption: caption.to_owned(), body: slack_blocks::body(Message::Alert(notification)) }
-    }
-
-    /// What is posted to Slack after an outage.
-    #[must_use]
-    pub fn of_digest(caption: &str, digest: &Digest) -> Self {
-        Self { caption: caption.to_owned(), body: slack_blocks::body(Message::Digest(digest)) }
+    pub fn of(caption: &str, message: Message<'_>) -> Self {
+        Self { caption: caption.to_owned(), body: slack_blocks::body(message) }
     }
 }
 
 /// A message of every kind.
 #[must_use]
 pub fn typical() -> Vec<Example> {
+    let alert = |caption: &str, notification: &Notification| Example::of(caption, Message::Alert(notification));
     vec![
-        Example::of_alert("A model has used 80 % of its day's budget", &samples::budget(80)),
-        Example::of_alert("… and 100 %", &samples::budget(100)),
-        Example::of_alert("A model is slow", &samples::latency()),
-        Example::of_alert("… and fast again", &samples::resolved()),
-        Example::of_alert("A policy matched: card numbers in a user's prompts", &samples::policy()),
-        Example::of_alert("A budget is on its way beyond its limit", &samples::forecast()),
-        Example::of_alert("Errors of a provider", &samples::errors()),
-        Example::of_alert("Spend that is unusual for the hour", &samples::spike()),
-        Example::of_alert("A source fell silent", &samples::quiet()),
-        Example::of_alert("… and is heard of again", &samples::heard_again()),
-        Example::of_alert("A model without a price", &samples::unpriced()),
-        Example::of_alert("Webhooks with a wrong signature", &samples::signatures()),
-        Example::of_alert("A backlog", &samples::behind()),
-        Example::of_alert("A query of one's own", &samples::own_query()),
-        Example::of_digest("Slack was away for an hour", &samples::digest()),
+        alert("A model has used 80 % of its day's budget", &samples::budget(80)),
+        alert("… and 100 %", &samples::budget(100)),
+        alert("A model is slow", &samples::latency()),
+        alert("… and fast again", &samples::resolved()),
+        alert("A policy matched: card numbers in a user's prompts", &samples::policy()),
+        alert("A budget is on its way beyond its limit", &samples::forecast()),
+        alert("Errors of a provider", &samples::errors()),
+        alert("Spend that is unusual for the hour", &samples::spike()),
+        alert("A source fell silent", &samples::quiet()),
+        alert("… and is heard of again", &samples::heard_again()),
+        alert("A model without a price", &samples::unpriced()),
+        alert("Webhooks with a wrong signature", &samples::signatures()),
+        alert("A backlog", &samples::behind()),
+        alert("A query of one's own", &samples::own_query()),
+        Example::of("Slack was away for an hour", Message::Digest(&samples::digest())),
+        Example::of("A day is over", Message::Report(&samples::report())),
     ]
 }
 

@@ -4,7 +4,10 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::{
     domain::{UsdAmount, UtcMillis},
-    notify::{Contributor, Digest, Event, Notification, Quantity, Severity},
+    notify::{
+        Contributor, Digest, Event, Notification, Quantity, Report, Severity,
+        report::{Figures, FiredAlerts, ForecastRange, MonthToDate, Share, SlowModel},
+    },
 };
 
 const AT: UtcMillis = UtcMillis(1_757_346_297_250);
@@ -274,4 +277,79 @@ pub fn digest() -> Digest {
     waiting.extend([resolved(), budget(100)]);
     let ended = HashMap::from([(resolved().fingerprint, resolved().at)]);
     Digest::new(&waiting, &ended, AT.plus(Duration::from_secs(3_780)))
+}
+
+/// What a day came to.
+#[must_use]
+pub fn report() -> Report {
+    let cents = |cents: i128| UsdAmount::from_pico_usd(cents * 10_000_000_000);
+    let share = |what: &str, name: &str, now: i128, before: i128| Share {
+        what: what.to_owned(),
+        name: name.to_owned(),
+        requests: 1_000,
+        priced_requests: 1_000,
+        cost_usd: cents(now),
+        previous_cost_usd: cents(before),
+    };
+    let fired = |rule: &str, alerts: u64| FiredAlerts { rule: rule.to_owned(), alerts };
+    let (claude, ann) = (share("model", "claude-sonnet-4", 4_335, 0), share("user", "ann", 6_100, 6_300));
+    let at = UtcMillis(1_757_401_200_000);
+    Report {
+        id: "t-report".to_owned(),
+        name: "daily".to_owned(),
+        period: "day 2025-09-08 (Europe/Berlin)".to_owned(),
+        from: UtcMillis(1_757_282_400_000),
+        to: UtcMillis(1_757_368_800_000),
+        previous_period: "day 2025-09-07 (Europe/Berlin)".to_owned(),
+        at,
+        totals: Figures {
+            requests: 12_034,
+            priced_requests: 12_022,
+            error_requests: 61,
+            inefficient_requests: 145,
+            active_users: 312,
+            cost_usd: cents(12_345),
+            prompt_tokens: 7_200_100,
+            completion_tokens: 1_920_300,
+            cached_tokens: 2_400_000,
+            total_tokens: 9_120_400,
+            latency_p50_ms: Some(812.0),
+            latency_p95_ms: Some(4_210.0),
+        },
+        previous: Figures {
+            requests: 11_684,
+            priced_requests: 11_684,
+            error_requests: 246,
+            active_users: 312,
+            cost_usd: cents(11_020),
+            total_tokens: 9_306_530,
+            latency_p95_ms: Some(5_020.0),
+            ..Figures::default()
+        },
+        estimate: None,
+        month: Some(MonthToDate {
+            period: "month 2025-09 (Europe/Berlin)".to_owned(),
+            spent_usd: cents(81_210),
+            forecast: Some(ForecastRange {
+                low_usd: cents(287_000),
+                middle_usd: cents(310_500),
+                high_usd: cents(341_050),
+                courses: 4,
+            }),
+        }),
+        alerts: vec![fired("day-budget", 2), fired("slow", 1)],
+        top_models: vec![share("model", "gpt-4o", 8_010, 7_490), claude.clone()],
+        top_users: vec![ann.clone(), share("user", "", 1_200, 1_200)],
+        movers: vec![claude, ann],
+        slowest_models: vec![SlowModel {
+            model: "gpt-4o".to_owned(),
+            requests: 812,
+            latency_p50_ms: 1_200.0,
+            latency_p95_ms: 9_048.0,
+        }],
+        unpriced_models: vec![Share { requests: 12, priced_requests: 0, ..share("model", "new-model", 0, 0) }],
+        newest_event: Some(UtcMillis(at.0 - 2_000)),
+        backlog: None,
+        dashboard_url: DASHBOARD.to_owned(),
+    }
 }

@@ -8,6 +8,7 @@ mod backtest;
 mod read;
 mod world;
 
+use heliometer::notify::preview::{Example, page};
 use read::{Scenario, read};
 use world::World;
 
@@ -16,13 +17,30 @@ async fn play(name: &str, text: &str) {
     assert!(!scenarios.is_empty(), "{name} has no scenario");
     let only = std::env::var("HELIOMETER_SCENARIO").unwrap_or_default();
     let mut world = World::start().await;
-    let mut failures = Vec::new();
+    let (mut told, mut failures) = (Vec::new(), Vec::new());
     for scenario in scenarios.iter().filter(|scenario| scenario.title.contains(&only)) {
-        failures.extend(world.play(scenario).await.err());
+        match world.play(scenario).await {
+            Ok(messages) => told.extend(messages),
+            Err(failure) => failures.push(failure),
+        }
     }
     world.stop().await;
     assert!(failures.is_empty(), "{name}:\n{}", failures.join("\n"));
     eprintln!("{name}: {} scenarios", scenarios.len());
+    if only.is_empty() {
+        compare_with_docs(name, &told);
+    }
+}
+
+/// People read the messages in `docs/images/scenarios`; `HELIOMETER_WRITE_SCENARIOS=1` writes them again.
+fn compare_with_docs(name: &str, told: &[Example]) {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/images/scenarios/{name}.html"));
+    let page = page(told);
+    if std::env::var_os("HELIOMETER_WRITE_SCENARIOS").is_some() {
+        std::fs::write(&file, &page).expect("written");
+    }
+    let shown = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(shown == page, "docs/images/scenarios/{name}.html is old: make scenario-messages, and read it");
 }
 
 macro_rules! themes {

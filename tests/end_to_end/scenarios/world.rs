@@ -3,9 +3,12 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use heliometer::{
-    alert::{AlertMetrics, Alerter, Matcher, Silence, StoredSilence, add_silence, expire_silence, list_silences},
+    alert::{
+        AlertMetrics, Alerter, Matcher, RecordedMessage, Silence, StoredSilence, add_silence, expire_silence,
+        list_silences, recorded_messages,
+    },
     domain::{ManualClock, SystemClock, UtcMillis},
-    notify::Quantity,
+    notify::{Quantity, preview::Example},
     settings::{NotifierSettings, RetentionSettings, Settings},
     store::{
         Batch, Database, DatabaseOptions, LogPositionRow, OutcomeRow, RequestRow, Rollups, StoreMetrics, Term, migrate,
@@ -119,8 +122,8 @@ impl World {
         while self.rollups.pass().await.expect("a rollup pass") > 0 {}
     }
 
-    /// What went otherwise than the scenario says.
-    pub(super) async fn play(&mut self, scenario: &Scenario) -> Result<(), String> {
+    /// Everything that was told, as Slack shows it, or what went otherwise than the scenario says.
+    pub(super) async fn play(&mut self, scenario: &Scenario) -> Result<Vec<Example>, String> {
         for table in TABLES {
             let query = format!("TRUNCATE TABLE IF EXISTS {table}");
             self.database.client().query(&query).execute().await.expect("truncated");
@@ -150,7 +153,10 @@ impl World {
                 }
             }
         }
-        Ok(())
+        let messages = recorded_messages(self.client(), UtcMillis(0), 1_000, "").await.expect("what was told");
+        let example =
+            |told: &RecordedMessage| Example::of(&format!("{} · {}", scenario.title, told.at), told.message());
+        Ok(messages.iter().map(example).collect())
     }
 
     /// A fresh alerter, as after a crash; or two, of which the elder may not decide any more.
