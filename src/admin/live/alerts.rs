@@ -96,7 +96,7 @@ const COLUMNS: &str = "toUnixTimestamp64Milli(a.at) AS at_ms, toUnixTimestamp64M
 const ACTIVE: &str = "(a.at, a.revision, a.fingerprint) IN (\
     SELECT tupleElement(newest, 1), tupleElement(newest, 2), tupleElement(newest, 3) FROM (\
         SELECT max((at, revision, fingerprint)) AS newest, argMax(state, (at, revision)) AS last_state \
-        FROM alert_transitions GROUP BY rule, `group`, period_start, threshold_percent \
+        FROM alert_transitions WHERE kind != 'report' GROUP BY rule, `group`, period_start, threshold_percent \
         HAVING last_state IN ('pending', 'firing')))";
 
 /// Alerts that are not over, as a subquery: of several thresholds of a budget the highest, and its forecast.
