@@ -8,6 +8,7 @@ use super::{CommandError, load};
 use crate::{
     domain::{Clock, SystemClock, UtcMillis},
     event_log::{EventLog, KafkaLog, Topic},
+    helicone_api::{self, HeliconeApi},
     notify::{self, Routing},
     pricing::PriceBook,
     settings::{ContentsStore, PolicyAction, Settings, TlsMode},
@@ -15,6 +16,7 @@ use crate::{
 };
 
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(15);
+const HELICONE_API_TIMEOUT: Duration = Duration::from_secs(10);
 const CLICKHOUSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The reader's own limit is 60 s.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,6 +53,7 @@ pub(super) async fn run(config: Option<&Path>) -> Result<u8, CommandError> {
             findings.push(("prices", prices(&settings)));
             findings.push(("alerts", alerts(&settings)));
             findings.push(("contents", contents(&settings).await));
+            findings.extend(helicone_api(&settings).await.into_iter().map(|finding| ("Helicone API", finding)));
             findings.extend(receivers(&settings).await.into_iter().map(|finding| ("receiver", finding)));
         }
     }
@@ -292,6 +295,25 @@ async fn contents(settings: &Settings) -> Finding {
 }
 
 /// One line for each receiver, which is told nothing, and one for rules that go nowhere.
+/// Asks for a request that nobody made: whoever takes the key says that there is none.
+async fn helicone_api(settings: &Settings) -> Vec<Finding> {
+    let checks = settings.sources.iter().filter_map(|source| {
+        let key = source.helicone_api_key.as_ref()?;
+        let url = source.helicone_api_url.as_deref().unwrap_or(helicone_api::DEFAULT_URL);
+        Some(async move {
+            let asked = match HeliconeApi::new(url, key, HELICONE_API_TIMEOUT) {
+                Ok(api) => api.get_request(&uuid::Uuid::nil().to_string()).await,
+                Err(error) => Err(error),
+            };
+            match asked {
+                Ok(_) => Good(format!("source `{}`: the key is taken", source.name)),
+                Err(error) => Bad(format!("source `{}`: {error}", source.name)),
+            }
+        })
+    });
+    futures_util::future::join_all(checks).await
+}
+
 async fn receivers(settings: &Settings) -> Vec<Finding> {
     let receivers = match notify::receivers(&settings.notifiers) {
         Ok(receivers) => receivers,

@@ -14,6 +14,7 @@ mod reprice;
 mod rules;
 mod send_test;
 mod serve;
+mod shell;
 mod silences;
 pub mod simulate;
 mod sql;
@@ -68,6 +69,8 @@ enum Command {
     Rules(rules::RulesArgs),
     Silences(silences::SilencesArgs),
     Verify(verify::VerifyArgs),
+    Completions(shell::CompletionsArgs),
+    Man(shell::ManArgs),
     /// The embedded engine's own process; `serve` starts it.
     #[command(hide = true)]
     Engine(child::ChildArguments),
@@ -88,9 +91,13 @@ impl CommandLine {
     }
 
     fn dispatch(self) -> Result<u8, CommandError> {
-        // Before any thread is started: the engine wants the process for itself.
-        if let Command::Engine(arguments) = &self.command {
-            return Ok(child::run(arguments).map(|()| 0)?);
+        match &self.command {
+            // Before any thread is started: the engine wants the process for itself.
+            Command::Engine(arguments) => return Ok(child::run(arguments).map(|()| 0)?),
+            // Whatever the settings say.
+            Command::Completions(arguments) => return shell::completions(arguments).map(|()| 0),
+            Command::Man(arguments) => return shell::man(arguments).map(|()| 0),
+            _ => {}
         }
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CommandError::Runtime)?;
@@ -115,7 +122,7 @@ impl CommandLine {
                 Command::Rules(arguments) => rules::run(arguments, &settings).await.map(|()| 0),
                 Command::Silences(arguments) => silences::run(arguments, &settings).await.map(|()| 0),
                 Command::Prices(arguments) => prices::run(arguments, &settings),
-                Command::Doctor | Command::Engine(_) => Ok(0),
+                Command::Doctor | Command::Engine(_) | Command::Completions(_) | Command::Man(_) => Ok(0),
             }
         })
     }

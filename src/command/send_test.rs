@@ -19,20 +19,29 @@ use crate::{
 };
 
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// In the data directory; `scripts/run` writes it.
+const TRIAL_SECRET: &str = "webhook-secret";
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Send one signed event and follow it to ClickHouse.
 ///
-/// It is like that of Helicone's test button: marked as a test, and out of spend and alerts. Says how long each step took.
-/// The certificate of a receiver on this machine is not checked; elsewhere it must be valid.
+/// It is like that of Helicone's test button: marked as a test, and out of spend and alerts; with --counted it is a call that
+/// counts. Says how long each step took. The certificate of a receiver on this machine is not checked; elsewhere it must be
+/// valid. Without a secret in the environment it takes the one that `make run` made for trying things out.
 #[derive(Debug, clap::Args)]
 pub(super) struct SendTestArgs {
-    /// The receiver, such as https://localhost:8443/webhook
-    #[arg(long, value_name = "URL")]
+    /// The receiver.
+    #[arg(long, value_name = "URL", default_value = "https://localhost:8443/webhook")]
     url: Url,
     /// The environment variable with the signing secret; of several with commas between, the first signs.
     #[arg(long, value_name = "NAME", default_value = "HELICONE_WEBHOOK_SECRET")]
     secret_env: String,
+    /// Not a test, but a call that is in every total, chart and alert: of gpt-4o, for $0.0002025.
+    #[arg(long)]
+    counted: bool,
+    /// Who makes the call.
+    #[arg(long, value_name = "NAME", default_value = "heliometer-send-test")]
+    user: String,
 }
 
 #[derive(Debug, Deserialize, Row)]
@@ -45,16 +54,9 @@ struct Arrived {
 }
 
 pub(super) async fn run(arguments: SendTestArgs, settings: &Settings) -> Result<(), CommandError> {
-    let secret = std::env::var(&arguments.secret_env).unwrap_or_default();
-    let Some(secret) = secret.split(',').map(str::trim).find(|secret| !secret.is_empty()) else {
-        return Err(CommandError::Test(format!(
-            "{} is not set; export the secret that the receiver knows, or name another variable with --secret-env",
-            arguments.secret_env
-        )));
-    };
-    let secret = Secret::resolve(secret).map_err(|error| CommandError::Test(error.to_string()))?;
+    let secret = secret(&arguments, settings)?;
     let request_id = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
-    let body = payload(&request_id, SystemClock.now()).to_string();
+    let body = payload(&request_id, &arguments, SystemClock.now()).to_string();
     let signature =
         Signer::new(secret.expose()).map_err(|error| CommandError::Test(error.to_string()))?.sign(body.as_bytes());
 
@@ -83,7 +85,13 @@ pub(super) async fn run(arguments: SendTestArgs, settings: &Settings) -> Result<
     let Arrived { received_at, stored_at, model, log_partition, log_offset } = arrived;
     writeln!(out, "received    webhooks/{log_partition}/{log_offset}")?;
     let stored_after = UtcMillis(stored_at).since(UtcMillis(received_at));
-    writeln!(out, "stored      {} ms after it was received, as a test of {model}", stored_after.as_millis())?;
+    let what = if arguments.counted { "call" } else { "test" };
+    writeln!(out, "stored      {} ms after it was received, as a {what} of {model}", stored_after.as_millis())?;
+    if arguments.counted {
+        writeln!(out, "\nIt works, and it counts: see http://{} and", settings.admin.listen)?;
+        writeln!(out, "heliometer sql \"SELECT * FROM user_day WHERE user_id = '{}'\"", arguments.user)?;
+        return Ok(());
+    }
     writeln!(
         out,
         "\nIt works. See it: heliometer sql \"SELECT * FROM requests WHERE request_id = '{request_id}' FORMAT Vertical\""
@@ -91,9 +99,27 @@ pub(super) async fn run(arguments: SendTestArgs, settings: &Settings) -> Result<
     Ok(())
 }
 
-/// What Helicone's test button sends, in short.
-fn payload(request_id: &str, now: UtcMillis) -> serde_json::Value {
-    json!({
+/// The secret of the environment, else that which `make run` made.
+fn secret(arguments: &SendTestArgs, settings: &Settings) -> Result<Secret, CommandError> {
+    let wrong = |error: String| CommandError::Test(error);
+    let told = std::env::var(&arguments.secret_env).unwrap_or_default();
+    let told = told.split(',').map(str::trim).find(|secret| !secret.is_empty());
+    if let Some(secret) = told {
+        return Secret::resolve(secret).map_err(|error| wrong(error.to_string()));
+    }
+    let file = settings.data_dir.0.join(TRIAL_SECRET);
+    if !file.exists() {
+        return Err(wrong(format!(
+            "{} is not set; export the secret that the receiver knows, or name another variable with --secret-env",
+            arguments.secret_env
+        )));
+    }
+    Secret::resolve(&format!("file:{}", file.display())).map_err(|error| wrong(error.to_string()))
+}
+
+/// What Helicone's test button sends, in short; or, if it is to count, what a call without a stored body is.
+fn payload(request_id: &str, arguments: &SendTestArgs, now: UtcMillis) -> serde_json::Value {
+    let mut payload = json!({
         "request_id": request_id,
         "request_body": { "model": "gpt-4o", "messages": [{ "role": "user", "content": "heliometer send-test" }] },
         "response_body": {
@@ -103,12 +129,17 @@ fn payload(request_id: &str, now: UtcMillis) -> serde_json::Value {
             "choices": [{ "index": 0, "message": { "role": "assistant", "content": "It works." }, "finish_reason": "stop" }],
             "usage": { "prompt_tokens": 13, "completion_tokens": 17, "total_tokens": 30 },
         },
-        "user_id": "heliometer-send-test",
+        "user_id": arguments.user,
         "request_response_url": "https://storage.invalid/heliometer-send-test?X-Amz-Credential=MOCKAWSCREDENTIAL",
         "model": "gpt-4o-2024-08-06",
         "provider": "OPENAI",
         "metadata": { "cost": 0.000_202_5, "promptTokens": 13, "completionTokens": 17, "totalTokens": 30, "latencyMs": 930 },
-    })
+    });
+    if let (true, Some(payload)) = (arguments.counted, payload.as_object_mut()) {
+        // It is what makes it a test.
+        payload.remove("request_response_url");
+    }
+    payload
 }
 
 async fn send(url: &Url, body: String, signature: &str) -> Result<reqwest::StatusCode, CommandError> {

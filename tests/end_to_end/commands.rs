@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::harness::{Options, PATIENCE, Server};
+use crate::harness::{Options, PATIENCE, SECRET, Server, wait_until};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -25,6 +25,20 @@ fn the_first_hour() {
     }
     assert_eq!(server.count("(SELECT count() FROM requests WHERE is_test)"), 1);
     assert_eq!(server.count("(SELECT count() FROM model_minute)"), 0, "tests are in no total");
+
+    let arguments = ["send-test", "--url", &url, "--counted", "--user", "you"];
+    let mut command = server.command();
+    command.env_remove("HELICONE_WEBHOOK_SECRET").args(arguments);
+    let output = command.output().expect("send-test");
+    assert!(text(&output.stderr).contains("HELICONE_WEBHOOK_SECRET is not set"), "{}", text(&output.stderr));
+    // As `make run` makes it.
+    std::fs::write(server.data_dir().join("webhook-secret"), SECRET).expect("written");
+    let output = command.output().expect("send-test");
+    let said = text(&output.stdout);
+    assert!(output.status.success() && said.contains("it counts"), "{said}{}", text(&output.stderr));
+    let is_yours =
+        "(SELECT sum(requests) FROM user_day WHERE user_id = 'you' AND cost_usd = toDecimal64('0.0002025', 12))";
+    wait_until("your call in the totals", || (server.count(is_yours) == 1).then_some(()));
 
     let output = server.command().arg("doctor").output().expect("doctor");
     assert_eq!(code(&output), 0, "{}", text(&output.stdout));
@@ -55,7 +69,7 @@ fn the_first_hour() {
         server.command().args(["sql", "--format", "TSV", "SELECT count() FROM requests"]).output().expect("sql");
     assert_eq!(
         text(&output.stdout).trim(),
-        "1",
+        "2",
         "sql starts the engine when serve is not there: {}",
         text(&output.stderr)
     );
@@ -94,6 +108,64 @@ fn mistakes_are_explained() {
         assert_eq!(code(&output), exit_code, "{key}={value} {arguments:?}: {message}");
         assert!(message.contains(said), "{key}={value} {arguments:?}: {message}");
     }
+}
+
+#[test]
+fn the_command_line_explains_itself_to_shells_and_to_man() {
+    let server = Server::not_started(Options::default());
+    let run = |arguments: &[&str]| {
+        // It does not matter what the settings say.
+        let output = server.command().env("HELIOMETER_CONFIG", "/no/such/file").args(arguments).output().expect("runs");
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&["completions", shell]);
+        for word in ["send-test", "dead-letters", "counted"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    let script = server.data_dir().join("completions.bash");
+    std::fs::create_dir_all(server.data_dir()).expect("a directory");
+    std::fs::write(&script, run(&["completions", "bash"])).expect("written");
+    // What bash offers after `heliometer notif`.
+    let asked = "source \"$1\"; COMP_WORDS=(heliometer notif); COMP_CWORD=1; _heliometer heliometer notif; echo \"${COMPREPLY[*]}\"";
+    let output = std::process::Command::new("bash").args(["-c", asked, "bash"]).arg(&script).output().expect("bash");
+    assert_eq!(text(&output.stdout).trim(), "notifications", "{}", text(&output.stderr));
+    assert!(run(&["man"]).contains(".TH heliometer 1"));
+    let pages = server.data_dir().join("man");
+    assert!(run(&["man", "--output", &pages.display().to_string()]).contains(" pages in "));
+    let page = std::fs::read_to_string(pages.join("heliometer-send-test.1")).expect("a page");
+    assert!(page.contains("one signed event"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_asks_the_api_of_helicone_whether_it_takes_the_key() {
+    use axum::http::{HeaderMap, StatusCode};
+
+    let answer = |headers: HeaderMap| async move {
+        let is_right = headers.get("authorization").is_some_and(|given| given == "Bearer sk-right");
+        // As Helicone does for a request that it does not know.
+        if is_right { StatusCode::NOT_FOUND } else { StatusCode::UNAUTHORIZED }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let api = format!("http://{}", listener.local_addr().expect("address"));
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    let checked = async |key: &str| {
+        let source = format!(
+            "[{{name = \"default\", secrets = [\"env:HELICONE_WEBHOOK_SECRET\"], helicone_api_url = \"{api}\", helicone_api_key = \"{key}\"}}]"
+        );
+        let doctor = move || {
+            let server = Server::not_started(Options::default().with("HELIOMETER__SOURCES", source));
+            text(&server.command().arg("doctor").output().expect("doctor").stdout)
+        };
+        tokio::task::spawn_blocking(doctor).await.expect("runs")
+    };
+    let said = checked("sk-right").await;
+    assert!(said.contains("ok    Helicone API source `default`: the key is taken"), "{said}");
+    let said = checked("sk-wrong").await;
+    assert!(said.contains("BAD   Helicone API source `default`: Helicone's API answered 401"), "{said}");
+    assert!(!said.contains("sk-wrong"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
