@@ -5,10 +5,11 @@
 # make chaos  200 kills over a million events, embedded and over Kafka; longer outages
 # make lint   format, clippy, what deploys it, dashboards
 # make bench  measure the pipeline; also bench-rollups, bench-dashboards, bench-alerts
+# make pictures  take the README's pictures of the live page
 # make help   all targets
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-tools test-kafka scenario-messages chaos chaos-embedded chaos-kafka chaos-program lint check-deploy check-dashboards bench bench-rollups bench-dashboards bench-alerts build needs kafka-needs engine clean
+.PHONY: help run demo test test-tools test-kafka scenario-messages chaos chaos-embedded chaos-kafka chaos-program lint check-deploy check-dashboards bench bench-rollups bench-dashboards bench-alerts pictures build needs kafka-needs engine clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -60,6 +61,11 @@ check-dashboards: needs ## Check the Grafana dashboards against Grafana's own sc
 bench: build engine ## Measure the whole pipeline on this machine
 	@scripts/bench
 
+pictures: needs engine test-tools ## Take pictures of the live page for the README, into docs/images
+	@scripts/install-build-needs pictures
+	@HELIOMETER_PICTURES=$(CURDIR)/docs/images cargo test --quiet --test end_to_end browser::
+	@pngquant --force --ext .png --skip-if-larger docs/images/live-page*.png
+
 bench-rollups: engine ## Measure rollup passes with 100 million calls stored (CALLS=…)
 	@cargo bench --quiet --bench rollups -- $${CALLS:-100000000}
 
@@ -79,6 +85,7 @@ kafka-needs: needs
 	@scripts/install-build-needs kafka
 
 test-tools: needs
+	@scripts/install-build-needs browser
 	@scripts/fetch-test-tools
 
 engine: needs ## Fetch the embedded ClickHouse engine, if it is not there yet

@@ -3,8 +3,8 @@
 mod access;
 mod control;
 mod dead_letters;
+mod live;
 mod notifications;
-mod page;
 
 use std::{
     net::SocketAddr,
@@ -17,7 +17,7 @@ use axum::{
     extract::{DefaultBodyLimit, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use prometheus::{Encoder, Registry, TextEncoder};
@@ -46,6 +46,12 @@ pub enum AdminError {
     /// The files for commands beside it cannot be written.
     #[error("cannot write admin-token and admin.json into the data directory: {0}")]
     Access(std::io::Error),
+    /// A metric has a name that is taken.
+    #[error("cannot register the live page's metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// No client for the live page's queries can be made.
+    #[error("cannot make a client for the live page: {0}")]
+    Client(#[from] reqwest::Error),
 }
 
 /// A listener for people and Prometheus.
@@ -61,16 +67,18 @@ pub struct RunningAdmin {
 struct Admin {
     health: Health,
     registry: Registry,
-    /// Set once ClickHouse is up; until then the page says so.
-    page: OnceLock<page::Source>,
-    /// Likewise.
+    live: live::Live,
+    /// Set once ClickHouse is up.
     control: OnceLock<control::Control>,
 }
 
 impl RunningAdmin {
     /// Lets the live page read from ClickHouse.
-    pub fn connect(&self, reader: &Reader) {
-        drop(self.state.page.set(page::Source::new(reader)));
+    ///
+    /// # Errors
+    /// [`AdminError::Client`] when no client can be made.
+    pub fn connect(&self, reader: &Reader) -> Result<(), AdminError> {
+        Ok(self.state.live.connect(reader)?)
     }
 
     /// Lets whoever can read the data directory replay and drop dead letters, and send notifications again.
@@ -114,10 +122,9 @@ pub async fn start(
     let listen_error = |source| AdminError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen_error)?;
     let local_addr = listener.local_addr().map_err(listen_error)?;
-    let state = Arc::new(Admin { health, registry, page: OnceLock::new(), control: OnceLock::new() });
+    let live = live::Live::new(settings, &registry, shutdown.clone())?;
+    let state = Arc::new(Admin { health, registry, live, control: OnceLock::new() });
     let router = Router::new()
-        .route("/", get(live_page))
-        .route("/style.css", get(style))
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
@@ -125,6 +132,7 @@ pub async fn start(
         .route("/dead-letters/drop", post(dead_letters::drop_letters))
         .route("/notifications/resend", post(notifications::resend))
         .layer(DefaultBodyLimit::max(control::MAX_REQUEST_BYTES))
+        .merge(live::routes(&state))
         .layer(middleware::from_fn(secure))
         .with_state(state.clone());
     let server = tokio::spawn(async move {
@@ -136,15 +144,19 @@ pub async fn start(
     Ok(RunningAdmin { local_addr, state, server })
 }
 
-/// No outside request, no script, no frame.
+/// No outside request, nothing inline, no frame; kept by nobody, unless a handler says otherwise.
 async fn secure(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    let policy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                  form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // With `no-referrer` browsers would hide the origin of a form, which is how other pages' forms are told apart.
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
@@ -162,18 +174,4 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({ "ready": ready, "parts": parts }).to_string();
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
-}
-
-async fn live_page(State(admin): State<Arc<Admin>>) -> Response {
-    match admin.page.get() {
-        Some(source) => {
-            let view = source.read().await;
-            Html(page::render(&view, &admin.health).into_string()).into_response()
-        }
-        None => Html(page::render_waiting(&admin.health).into_string()).into_response(),
-    }
-}
-
-async fn style() -> Response {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE).into_response()
 }

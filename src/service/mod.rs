@@ -143,7 +143,7 @@ impl Service {
         let database = open_database(&self.settings, program, &self.health).await?;
         let (client, timeout) = (database.client().clone(), database.timeout());
         let reader = database.reader().clone();
-        self.admin.connect(database.reader());
+        self.admin.connect(database.reader())?;
         self.database = Some(database);
         if self.settings.clickhouse.migrate_on_start {
             migrate_when_there(&self.settings, &client, clock.as_ref(), &self.health).await?;

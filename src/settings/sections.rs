@@ -149,11 +149,14 @@ impl<'de> Deserialize<'de> for TlsMode {
 pub struct AdminSettings {
     /// Address of `/metrics`, `/healthz`, `/readyz` and the live page; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// Host names under which the live page is answered, beside IP addresses and `localhost`, such as a proxy's. Any other
+    /// name may be an attacker's that points here.
+    pub hosts: Vec<String>,
 }
 
 impl Default for AdminSettings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), hosts: Vec::new() }
     }
 }
 

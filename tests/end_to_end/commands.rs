@@ -192,20 +192,6 @@ async fn the_admin_listener_shows_the_state() {
         assert!(std::time::Instant::now() < deadline, "{missing:?} are missing:\n{metrics}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    let call = br#"{"request_id":"a","user_id":"ann","model":"gpt-x","provider":"OPENAI","metadata":{"cost":0.25,"promptTokens":9,"completionTokens":3,"totalTokens":12,"latencyMs":700}}"#;
-    assert_eq!(crate::harness::send(&client, &server.webhook_url(), call.to_vec()).await, 200);
-    let headers = loop {
-        let (status, headers, page) = get("").await;
-        assert_eq!(status, 200);
-        assert!(!page.contains("Not all numbers could be read"), "{page}");
-        // A pass writes the models' totals before the users'.
-        if ["gpt-x", "$0.250000", "ann", "OPENAI"].iter().all(|text| page.contains(text)) {
-            break headers;
-        }
-        assert!(std::time::Instant::now() < deadline + PATIENCE, "the page lacks the call: {page}");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    };
-    assert!(headers["content-security-policy"].to_str().expect("text").starts_with("default-src 'none'"));
 }
 
 #[test]

@@ -389,6 +389,13 @@ impl Simulation {
         self.child.try_wait().expect("wait").is_none()
     }
 
+    /// Ends it, whatever is left to send.
+    #[cfg(not(feature = "test-kafka"))]
+    pub(crate) fn abandon(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("wait");
+    }
+
     pub(crate) fn finish(self) -> ExpectedTotals {
         self.finish_with_report().0
     }

@@ -8,14 +8,19 @@
     reason = "a test that cannot go on fails, and says why"
 )]
 
+// Once is enough for what asks ClickHouse or looks at pages, whatever the log is: this, and others below.
+#[cfg(not(feature = "test-kafka"))]
 mod access;
 mod alert_rules;
 mod alerts;
 mod bad_input;
+#[cfg(not(feature = "test-kafka"))]
+mod browser;
 mod chaos;
 mod commands;
 mod contents;
 mod costs;
+#[cfg(not(feature = "test-kafka"))]
 mod dashboards;
 mod dead_letters;
 mod duplicates;
@@ -28,6 +33,7 @@ mod leadership;
 // It takes the embedded log's files apart.
 #[cfg(not(feature = "test-kafka"))]
 mod ledger;
+mod live_page;
 mod receivers;
 mod reports;
 mod restarts;
