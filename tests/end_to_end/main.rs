@@ -23,6 +23,8 @@ mod costs;
 #[cfg(not(feature = "test-kafka"))]
 mod dashboards;
 mod dead_letters;
+#[cfg(not(feature = "test-kafka"))]
+mod documented;
 mod duplicates;
 mod exactness;
 mod fetch_retry;

@@ -1,11 +1,12 @@
-//! The SQL that documentation shows. Shared with `benches/dashboards.rs`.
+//! The SQL and the commands that documentation shows. Shared with `benches/dashboards.rs`.
 
 use std::path::{Path, PathBuf};
 
-/// A block marked `sql` of a Markdown file.
+/// A block of a Markdown file that is marked with its language.
 pub(crate) struct Block {
     /// File and line.
     pub(crate) place: String,
+    pub(crate) language: String,
     pub(crate) text: String,
 }
 
@@ -18,12 +19,18 @@ impl Block {
 
 /// Those of README.md and `docs/`.
 pub(crate) fn sql_blocks() -> Vec<Block> {
+    blocks(&["sql"])
+}
+
+/// The same in other languages.
+pub(crate) fn blocks(languages: &[&str]) -> Vec<Block> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let documents = std::fs::read_dir(root.join("docs")).expect("docs/").map(|entry| entry.expect("an entry").path());
     let mut paths: Vec<PathBuf> = documents.chain([root.join("README.md")]).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     paths.sort();
-    paths.iter().flat_map(|path| blocks_of(path)).collect()
+    let all = paths.iter().flat_map(|path| blocks_of(path));
+    all.filter(|block| languages.contains(&block.language.as_str())).collect()
 }
 
 fn blocks_of(path: &Path) -> Vec<Block> {
@@ -32,14 +39,17 @@ fn blocks_of(path: &Path) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut block: Option<Block> = None;
     for (number, line) in (1..).zip(text.lines()) {
-        match (line.trim(), &mut block) {
-            ("```sql", None) => block = Some(Block { place: format!("{name}:{number}"), text: String::new() }),
-            ("```", Some(_)) => blocks.extend(block.take()),
-            (_, Some(block)) => {
+        match (line.trim().strip_prefix("```"), &mut block) {
+            (Some(language), None) => {
+                let (place, language) = (format!("{name}:{number}"), language.to_owned());
+                block = Some(Block { place, language, text: String::new() });
+            }
+            (Some(_), Some(_)) => blocks.extend(block.take()),
+            (None, Some(block)) => {
                 block.text += line;
                 block.text.push('\n');
             }
-            (_, None) => {}
+            (None, None) => {}
         }
     }
     assert!(block.is_none(), "{name}: a block is not closed");

@@ -1,7 +1,7 @@
 //! What people look at, on the stream of `make demo`: every panel of every Grafana dashboard, whose queries run and give
 //! what the panel needs, and every query that documentation shows.
 
-mod documents;
+pub(crate) mod documents;
 mod grafana;
 mod links;
 mod prometheus;
