@@ -12,7 +12,7 @@
 .PHONY: help run demo test test-tools test-kafka scenario-messages chaos chaos-embedded chaos-kafka chaos-program lint check-deploy check-dashboards bench bench-rollups bench-dashboards bench-alerts pictures build needs kafka-needs engine clean
 
 help: ## Say what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
 
 run: build engine ## Build, fetch the engine, start everything embedded, keep running
 	@scripts/run

@@ -39,8 +39,7 @@ fn main() -> ExitCode {
 }
 
 async fn bench(count: u64) -> ExitCode {
-    let temporary = tempfile::tempdir().expect("a directory");
-    let directory = std::env::var_os("HELIOMETER_BENCH_DIR").map_or_else(|| temporary.path().to_path_buf(), Into::into);
+    let (directory, _temporary) = calls::directory();
     let mut calls = Calls::open(&directory).await;
     calls.fill(count, 0).await;
     let (time, minutes) = calls.pass().await;

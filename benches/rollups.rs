@@ -1,7 +1,7 @@
 //! What a rollup pass costs with many calls stored: `cargo bench --bench rollups -- 100000000`, or `make bench-rollups`.
 //!
 //! Fills an embedded engine with generated calls, computes all totals, and then measures passes after changes of several
-//! kinds, each with the medians of what it repeats.
+//! kinds, each with the medians of what it repeats. `HELIOMETER_BENCH_DIR` names a directory to keep the calls in.
 
 #![expect(
     clippy::expect_used,
@@ -36,8 +36,8 @@ fn main() {
 }
 
 async fn bench(count: u64) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let mut calls = Calls::open(directory.path()).await;
+    let (directory, _temporary) = calls::directory();
+    let mut calls = Calls::open(&directory).await;
     calls.fill(count, 60).await;
     let (time, minutes) = calls.pass().await;
     println!("{:<58} {minutes:>6} minutes {time:>9.0} ms", "every total from scratch");

@@ -1,6 +1,10 @@
 //! An embedded engine with many generated calls of 90 days, of 20 models and 10,000 users, some much busier than others.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use clickhouse::Client;
 use heliometer::{
@@ -121,6 +125,17 @@ impl Calls {
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     heliometer::tls::install_crypto_provider();
     tokio::runtime::Runtime::new().expect("a runtime")
+}
+
+/// Where `HELIOMETER_BENCH_DIR` says, so that calls of another run serve again; else a directory that ends with the program.
+pub(crate) fn directory() -> (PathBuf, Option<tempfile::TempDir>) {
+    match std::env::var_os("HELIOMETER_BENCH_DIR") {
+        Some(path) => (path.into(), None),
+        None => {
+            let temporary = tempfile::tempdir().expect("a directory");
+            (temporary.path().to_path_buf(), Some(temporary))
+        }
+    }
 }
 
 /// How many calls the arguments ask for.
