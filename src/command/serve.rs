@@ -76,7 +76,7 @@ fn announce(service: &Service, data_dir: &std::path::Path) -> std::io::Result<()
         writeln!(out, "\nTry next, in another terminal:\n")?;
         // As it was called, so that it can be copied.
         let heliometer = std::env::args().next().unwrap_or_else(|| "heliometer".to_owned());
-        writeln!(out, "  {heliometer} send-test --url {url}")?;
+        writeln!(out, "  {heliometer} send-test --url {url} --counted")?;
         writeln!(out, "  {heliometer} sql \"SELECT * FROM model_day\"\n")?;
     }
     out.flush()
