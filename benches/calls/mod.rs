@@ -129,13 +129,11 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 /// Where `HELIOMETER_BENCH_DIR` says, so that calls of another run serve again; else a directory that ends with the program.
 pub(crate) fn directory() -> (PathBuf, Option<tempfile::TempDir>) {
-    match std::env::var_os("HELIOMETER_BENCH_DIR") {
-        Some(path) => (path.into(), None),
-        None => {
-            let temporary = tempfile::tempdir().expect("a directory");
-            (temporary.path().to_path_buf(), Some(temporary))
-        }
+    if let Some(path) = std::env::var_os("HELIOMETER_BENCH_DIR") {
+        return (path.into(), None);
     }
+    let temporary = tempfile::tempdir().expect("a directory");
+    (temporary.path().to_path_buf(), Some(temporary))
 }
 
 /// How many calls the arguments ask for.
