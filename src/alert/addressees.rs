@@ -25,12 +25,14 @@ impl Addressees {
     /// The first name that was no receiver at start.
     pub(super) fn check(&self, rules: &[Rule]) -> Result<(), String> {
         rules.iter().try_for_each(|rule| {
-            rule.notifiers.iter().flatten().try_for_each(|name| {
-                self.settings
-                    .check_name(name)
-                    .map_err(|error| format!("rule `{}`: {error}. Receivers and routes are read at start", rule.name))
-            })
+            rule.notifiers.iter().flatten().try_for_each(|name| self.check_name(("rule", &rule.name), name))
         })
+    }
+
+    fn check_name(&self, (what, whose): (&str, &str), name: &str) -> Result<(), String> {
+        self.settings
+            .check_name(name)
+            .map_err(|error| format!("{what} `{whose}`: {error}. Receivers and routes are read at start"))
     }
 
     /// What is wrong with the receivers that reports name: nobody reads what is sent to some.
@@ -44,22 +46,29 @@ impl Addressees {
     ) -> Result<(), String> {
         schedules.iter().try_for_each(|schedule| {
             schedule.notifiers.iter().flatten().try_for_each(|name| {
-                let wrong = |error: String| format!("report `{}`: {error}", schedule.name);
-                self.settings
-                    .check_name(name)
-                    .map_err(|error| wrong(format!("{error}. Receivers and routes are read at start")))?;
+                self.check_name(("report", &schedule.name), name)?;
                 match receivers.iter().find(|receiver| receiver.name() == name && !receiver.traits().digests) {
-                    Some(machine) => {
-                        Err(wrong(format!("`{name}` is of type {}, which takes alerts only", machine.kind())))
-                    }
+                    Some(machine) => Err(format!(
+                        "report `{}`: `{name}` is of type {}, which takes alerts only",
+                        schedule.name,
+                        machine.kind()
+                    )),
                     None => Ok(()),
                 }
             })
         })
     }
 
-    /// The schedule with the receivers of its reports, those that people read. Says so if there is none.
-    pub(super) fn address_report(&self, schedule: ReportSchedule, receivers: &[Arc<dyn Notifier>]) -> ReportSchedule {
+    /// The schedules with the receivers of their reports, those that people read. Says so where there is none.
+    pub(super) fn address_reports(
+        &self,
+        schedules: &[ReportSchedule],
+        receivers: &[Arc<dyn Notifier>],
+    ) -> Vec<ReportSchedule> {
+        schedules.iter().cloned().map(|schedule| self.address_report(schedule, receivers)).collect()
+    }
+
+    fn address_report(&self, schedule: ReportSchedule, receivers: &[Arc<dyn Notifier>]) -> ReportSchedule {
         let labels = BTreeMap::new();
         let mut to = self.routing.receivers(&schedule.name, Severity::Info, &labels, schedule.notifiers.as_deref());
         to.retain(|name| receivers.iter().any(|receiver| receiver.name() == name && receiver.traits().digests));

@@ -84,8 +84,7 @@ impl Alerter {
         let targets = receivers(notifiers)?;
         let addressees = Addressees::new(notifiers);
         addressees.check_reports(&settings.reports, &targets).map_err(AlertError::Report)?;
-        let reports = settings.reports.iter().cloned();
-        let reports = reports.map(|schedule| addressees.address_report(schedule, &targets)).collect();
+        let reports = addressees.address_reports(&settings.reports, &targets);
         let rules = settings.rules.iter().cloned();
         let rules = rules.map(|rule| RuleProgress::new(addressees.address(rule, &targets))).collect();
         let wakes = targets.iter().map(|_| Arc::new(Notify::new())).collect();
@@ -198,14 +197,6 @@ impl Alerter {
         }
     }
 
-    /// Makes and records the reports that are due. [`Self::run`] does it beside the evaluation.
-    ///
-    /// # Errors
-    /// [`AlertError`] when one cannot be made or recorded.
-    pub async fn make_reports(&self) -> Result<(), AlertError> {
-        self.reporter().look().await
-    }
-
     /// One pass over all rules: decides, and records what it decides. `changed` says that totals may have changed.
     ///
     /// # Errors
@@ -289,10 +280,7 @@ impl Alerter {
                 if let Err(error) = checked {
                     return self.reject(&error);
                 }
-                let reports = settings.reports.iter().cloned();
-                self.reports.send_replace(
-                    reports.map(|schedule| self.addressees.address_report(schedule, &self.notifiers)).collect(),
-                );
+                self.reports.send_replace(self.addressees.address_reports(&settings.reports, &self.notifiers));
                 let address = |rule| self.addressees.address(rule, &self.notifiers);
                 let rules: Vec<Rule> = rules.into_iter().map(address).collect();
                 for progress in &self.rules {

@@ -43,19 +43,9 @@ pub fn decide_forecasts(
         let key = key(group, None);
         let limit = total.limit_of(group);
         let known = states.get(&key);
-        let new_state = || AlertState {
-            phase: Phase::Inactive,
-            since: now,
-            last_notified_at: None,
-            revision: 0,
-            period_end: Some(span.end),
-            value: measured.value,
-            limit,
-            period: span.label.clone(),
-            below_since: None,
-        };
         let suppressed_by = suppressions.reason(rule, group, states, now);
         let subject = Subject { states, rule, group, measured, suppressed_by: suppressed_by.as_deref(), now };
+        let new_state = || subject.first_state(limit, span);
         let is_reached = || {
             let highest = AlertKey { threshold_percent: total.thresholds.last().copied(), ..key.clone() };
             let reached = |state: &AlertState| state.phase == Phase::Firing && state.value.has_reached(limit, 100);

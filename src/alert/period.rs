@@ -1,9 +1,33 @@
 //! Calendar periods in a rule's time zone.
 
-use jiff::{Timestamp, ToSpan, Zoned, civil::Weekday, tz::TimeZone};
+use jiff::{
+    Timestamp, ToSpan, Zoned,
+    civil::{self, Weekday},
+    tz::TimeZone,
+};
 
 use super::{AlertError, rule::Period};
 use crate::domain::UtcMillis;
+
+/// Reads the key `timezone` of rules, maintenance windows and reports; UTC when it is not there.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(super) fn read_timezone(name: Option<&str>) -> Result<TimeZone, String> {
+    name.map_or(Ok(TimeZone::UTC), |name| {
+        TimeZone::get(name).map_err(|_| {
+            format!("`timezone` is `{name}`, which is no IANA time zone such as \"UTC\" or \"Europe/Berlin\"")
+        })
+    })
+}
+
+/// Reads a time of day, such as `09:00`, of the key `key`.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(super) fn read_time_of_day(key: &str, text: &str) -> Result<civil::Time, String> {
+    civil::Time::strptime("%H:%M", text).map_err(|_| format!("`{key}` is `{text}`, but must be like \"22:00\""))
+}
 
 /// A stretch of time with a name for people. The end is exclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -210,6 +210,21 @@ pub(super) struct Subject<'a> {
 }
 
 impl Subject<'_> {
+    /// The state of an alert on a period before its first step.
+    pub(super) fn first_state(&self, limit: Quantity, span: &Span) -> AlertState {
+        AlertState {
+            phase: Phase::Inactive,
+            since: self.now,
+            last_notified_at: None,
+            revision: 0,
+            period_end: Some(span.end),
+            value: self.measured.value,
+            limit,
+            period: span.label.clone(),
+            below_since: None,
+        }
+    }
+
     /// `told` says whether people would be told if nothing were suppressed.
     pub(super) fn transition(&self, key: AlertKey, state: AlertState, reason: Reason, told: bool) -> Transition {
         let notify = told && self.suppressed_by.is_none();
@@ -233,17 +248,7 @@ fn decide_total(transitions: &mut Vec<Transition>, subject: &Subject<'_>, total:
         period_start: Some(span.start),
         threshold_percent: Some(percent),
     };
-    let new_state = || AlertState {
-        phase: Phase::Inactive,
-        since: now,
-        last_notified_at: None,
-        revision: 0,
-        period_end: Some(span.end),
-        value: measured.value,
-        limit,
-        period: span.label.clone(),
-        below_since: None,
-    };
+    let new_state = || subject.first_state(limit, span);
     let first = transitions.len();
     // The highest that fires after this decision, and the highest that was ever told in this period.
     let (mut firing, mut told) = (None, None);

@@ -6,7 +6,11 @@ use jiff::{Timestamp, ToSpan, civil, tz::TimeZone};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use wildmatch::WildMatch;
 
-use super::{rule::Rule, state::States};
+use super::{
+    period::{read_time_of_day, read_timezone},
+    rule::Rule,
+    state::States,
+};
 use crate::{domain::UtcMillis, notify::Severity, pricing::parse_moment};
 
 /// Silences, maintenance windows and inhibitions each, in the settings. More are refused.
@@ -126,9 +130,6 @@ impl TryFrom<MaintenanceText> for Maintenance {
     type Error = String;
 
     fn try_from(text: MaintenanceText) -> Result<Self, String> {
-        let time = |key: &str, time: &str| -> Result<civil::Time, String> {
-            civil::Time::strptime("%H:%M", time).map_err(|_| format!("`{key}` is `{time}`, but must be like \"22:00\""))
-        };
         let day = |name: String| {
             let known = DAYS.iter().find(|(known, _)| *known == name);
             known
@@ -139,13 +140,8 @@ impl TryFrom<MaintenanceText> for Maintenance {
             None => DAYS.iter().map(|(_, day)| *day).collect(),
             Some(days) => days.into_iter().map(day).collect::<Result<_, _>>()?,
         };
-        let timezone = match text.timezone {
-            None => TimeZone::UTC,
-            Some(name) => TimeZone::get(&name).map_err(|_| {
-                format!("`timezone` is `{name}`, which is no IANA time zone such as \"UTC\" or \"Europe/Berlin\"")
-            })?,
-        };
-        let (from, to) = (time("from", &text.from)?, time("to", &text.to)?);
+        let timezone = read_timezone(text.timezone.as_deref())?;
+        let (from, to) = (read_time_of_day("from", &text.from)?, read_time_of_day("to", &text.to)?);
         Ok(Self { matcher: text.matcher, days, from, to, timezone, comment: text.comment })
     }
 }

@@ -294,7 +294,6 @@ async fn contents(settings: &Settings) -> Finding {
     }
 }
 
-/// One line for each receiver, which is told nothing, and one for rules that go nowhere.
 /// Asks for a request that nobody made: whoever takes the key says that there is none.
 async fn helicone_api(settings: &Settings) -> Vec<Finding> {
     let checks = settings.sources.iter().filter_map(|source| {
@@ -314,6 +313,7 @@ async fn helicone_api(settings: &Settings) -> Vec<Finding> {
     futures_util::future::join_all(checks).await
 }
 
+/// One line for each receiver, which is told nothing, and one for rules that go nowhere.
 async fn receivers(settings: &Settings) -> Vec<Finding> {
     let receivers = match notify::receivers(&settings.notifiers) {
         Ok(receivers) => receivers,

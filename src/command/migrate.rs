@@ -2,12 +2,12 @@
 
 use std::io::Write;
 
-use super::{CommandError, program};
+use super::{CommandError, open_database};
 use crate::{
     domain::SystemClock,
     settings::{ClickHouseSettings, Settings},
-    store::{Database, DatabaseOptions, apply_retention, migrate, pending},
-    telemetry::{Health, init_logs},
+    store::{Database, apply_retention, migrate, pending},
+    telemetry::init_logs,
 };
 
 /// Bring the ClickHouse schema up to date; `serve` does it too.
@@ -22,9 +22,7 @@ pub(super) struct MigrateArgs {
 
 pub(super) async fn run(arguments: MigrateArgs, settings: Settings) -> Result<(), CommandError> {
     init_logs(&settings.telemetry);
-    let database =
-        Database::open(&settings, DatabaseOptions { program: &program()?, join_running: true }, &Health::default())
-            .await?;
+    let database = open_database(&settings).await?;
     let result = apply(&database, &settings.clickhouse, arguments.dry_run).await;
     database.close().await;
     result

@@ -30,8 +30,11 @@ use clap::{Parser, Subcommand};
 pub use error::CommandError;
 
 use crate::{
+    domain::UtcMillis,
+    pricing::parse_moment,
     settings::{self, Settings},
-    store::engine::child,
+    store::{Database, DatabaseOptions, engine::child},
+    telemetry::Health,
 };
 
 /// Exact cost, token and latency accounting for LLM calls, from Helicone's webhooks into ClickHouse, with alerts to Slack.
@@ -130,6 +133,17 @@ impl CommandLine {
 
 fn load(config: Option<&Path>) -> Result<Settings, CommandError> {
     Ok(settings::load(settings::config_path(config)?.as_deref())?)
+}
+
+/// ClickHouse: the server, the engine of a running `serve`, or else an engine of this command's own.
+async fn open_database(settings: &Settings) -> Result<Database, CommandError> {
+    let options = DatabaseOptions { program: &program()?, join_running: true };
+    Ok(Database::open(settings, options, &Health::default()).await?)
+}
+
+/// Reads a moment in UTC, for arguments.
+fn moment(text: &str) -> Result<UtcMillis, String> {
+    parse_moment(text).ok_or_else(|| "a date such as 2026-11-01 or a time such as 2026-11-01T12:00:00Z".to_owned())
 }
 
 /// This program, which the embedded engine's process is made from.

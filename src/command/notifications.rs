@@ -2,15 +2,12 @@
 
 use std::{io::Write, path::PathBuf};
 
-use super::{CommandError, beside, program, sql};
+use super::{CommandError, beside, moment, open_database, sql};
 use crate::{
     alert::{RecordedMessage, ResendRequest, Resent, recorded_messages},
     domain::UtcMillis,
     notify::preview,
-    pricing::parse_moment,
     settings::Settings,
-    store::{Database, DatabaseOptions},
-    telemetry::Health,
 };
 
 /// Messages about alerts: list them, send them again, or see what they look like.
@@ -97,10 +94,6 @@ struct PreviewArgs {
     since: Option<UtcMillis>,
 }
 
-fn moment(text: &str) -> Result<UtcMillis, String> {
-    parse_moment(text).ok_or_else(|| "a date such as 2026-11-01 or a time such as 2026-11-01T12:00:00Z".to_owned())
-}
-
 pub(super) async fn run(arguments: NotificationsArgs, settings: &Settings) -> Result<(), CommandError> {
     match arguments.command {
         NotificationsCommand::List(arguments) => list(&arguments, settings).await,
@@ -168,8 +161,7 @@ async fn write_preview(arguments: &PreviewArgs, settings: &Settings) -> Result<(
 }
 
 async fn recorded(since: UtcMillis, settings: &Settings) -> Result<Vec<preview::Example>, CommandError> {
-    let options = DatabaseOptions { program: &program()?, join_running: true };
-    let database = Database::open(settings, options, &Health::default()).await?;
+    let database = open_database(settings).await?;
     let url = &settings.alerts.dashboard_url;
     let messages = recorded_messages(database.client(), since, MAX_PREVIEWED, url).await;
     database.close().await;

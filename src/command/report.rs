@@ -2,15 +2,12 @@
 
 use std::io::Write;
 
-use super::{CommandError, program};
+use super::{CommandError, moment, open_database};
 use crate::{
     alert,
     domain::{Clock, SystemClock, UtcMillis},
     notify::report::{markdown, page, slack_body},
-    pricing::parse_moment,
     settings::Settings,
-    store::{Database, DatabaseOptions},
-    telemetry::Health,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -22,10 +19,10 @@ const MINUTE_MS: i64 = 60_000;
 #[derive(Debug, clap::Args)]
 pub(super) struct ReportArgs {
     /// From then on, UTC: 2026-11-01 or 2026-11-01T12:00:00Z, a whole minute.
-    #[arg(long, value_name = "T", value_parser = moment)]
+    #[arg(long, value_name = "T", value_parser = minute)]
     from: UtcMillis,
     /// Until before then, UTC.
-    #[arg(long, value_name = "T", value_parser = moment)]
+    #[arg(long, value_name = "T", value_parser = minute)]
     to: UtcMillis,
     /// How it is written: Markdown, a page of its own, all numbers, or the body to post to a Slack webhook.
     #[arg(long, value_enum, default_value_t = Format::Md)]
@@ -40,8 +37,9 @@ enum Format {
     Slack,
 }
 
-fn moment(text: &str) -> Result<UtcMillis, String> {
-    parse_moment(text)
+fn minute(text: &str) -> Result<UtcMillis, String> {
+    moment(text)
+        .ok()
         .filter(|moment| moment.0 % MINUTE_MS == 0)
         .ok_or_else(|| "a date such as 2026-11-01 or a whole minute such as 2026-11-01T12:00:00Z".to_owned())
 }
@@ -50,8 +48,7 @@ pub(super) async fn run(arguments: ReportArgs, settings: &Settings) -> Result<()
     if arguments.from >= arguments.to {
         return Err(CommandError::Usage("--from must be before --to".to_owned()));
     }
-    let options = DatabaseOptions { program: &program()?, join_running: true };
-    let database = Database::open(settings, options, &Health::default()).await?;
+    let database = open_database(settings).await?;
     let report = alert::report(database.client(), arguments.from, arguments.to, SystemClock.now()).await;
     database.close().await;
     let report = report?;

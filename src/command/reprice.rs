@@ -4,14 +4,14 @@ use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{CommandError, program};
+use super::{CommandError, moment, open_database};
 use crate::{
     domain::UtcMillis,
-    pricing::{PriceBook, parse_moment},
+    pricing::PriceBook,
     repricing::{self, Drift, ModelDrift, Progress, Range},
     settings::Settings,
-    store::{Database, DatabaseOptions},
-    telemetry::{Health, init_logs},
+    store::Database,
+    telemetry::init_logs,
 };
 
 /// Decide the cost of stored calls again, with today's price book; shows the drift first.
@@ -32,19 +32,13 @@ pub(super) struct RepriceArgs {
     dry_run: bool,
 }
 
-fn moment(text: &str) -> Result<UtcMillis, String> {
-    parse_moment(text).ok_or_else(|| "a date such as 2026-11-01 or a time such as 2026-11-01T12:00:00Z".to_owned())
-}
-
 pub(super) async fn run(arguments: RepriceArgs, settings: Settings) -> Result<(), CommandError> {
     init_logs(&settings.telemetry);
     if arguments.from >= arguments.to {
         return Err(CommandError::Usage("--from must be before --to".to_owned()));
     }
     let book = PriceBook::load(&settings.pricing)?;
-    let database =
-        Database::open(&settings, DatabaseOptions { program: &program()?, join_running: true }, &Health::default())
-            .await?;
+    let database = open_database(&settings).await?;
     let result = reprice(&database, &book, &arguments).await;
     database.close().await;
     result

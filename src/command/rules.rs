@@ -4,14 +4,12 @@ use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{CommandError, program};
+use super::{CommandError, moment, open_database};
 use crate::{
     alert::{Backtest, BacktestStep, Engine, describe, describe_suppressions},
     domain::UtcMillis,
-    pricing::parse_moment,
     settings::Settings,
-    store::{Database, DatabaseOptions},
-    telemetry::Health,
+    store::Database,
 };
 
 /// Look at alert rules without waiting for an alert.
@@ -57,10 +55,6 @@ fn step(text: &str) -> Result<std::time::Duration, String> {
         .ok_or_else(|| "a duration of 10s or more, such as 1m".to_owned())
 }
 
-fn moment(text: &str) -> Result<UtcMillis, String> {
-    parse_moment(text).ok_or_else(|| "a date such as 2026-11-01 or a time such as 2026-11-01T12:00:00Z".to_owned())
-}
-
 pub(super) async fn run(arguments: RulesArgs, settings: &Settings) -> Result<(), CommandError> {
     match arguments.command {
         RulesCommand::Check => check(settings),
@@ -68,8 +62,7 @@ pub(super) async fn run(arguments: RulesArgs, settings: &Settings) -> Result<(),
             if arguments.from >= arguments.to {
                 return Err(CommandError::Usage("--from must be before --to".to_owned()));
             }
-            let options = DatabaseOptions { program: &program()?, join_running: true };
-            let database = Database::open(settings, options, &Health::default()).await?;
+            let database = open_database(settings).await?;
             let result = backtest(&database, settings, &arguments).await;
             database.close().await;
             result

@@ -2,14 +2,12 @@
 
 use std::{io::Write, time::Duration};
 
-use super::{CommandError, program};
+use super::{CommandError, moment, open_database};
 use crate::{
     alert::{Matcher, Silence, StoredSilence, add_silence, expire_silence, list_silences},
     domain::{Clock, SystemClock, UtcMillis},
-    pricing::parse_moment,
     settings::Settings,
-    store::{Database, DatabaseOptions},
-    telemetry::Health,
+    store::Database,
 };
 
 /// Alerts that are not told for a time: list, add or end them.
@@ -75,14 +73,8 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a duration such as 30m, 2h or 1d".to_owned())
 }
 
-fn moment(text: &str) -> Result<UtcMillis, String> {
-    parse_moment(text).ok_or_else(|| "a date such as 2026-11-01 or a time such as 2026-11-01T12:00:00Z".to_owned())
-}
-
 pub(super) async fn run(arguments: SilencesArgs, settings: &Settings) -> Result<(), CommandError> {
-    let database =
-        Database::open(settings, DatabaseOptions { program: &program()?, join_running: true }, &Health::default())
-            .await?;
+    let database = open_database(settings).await?;
     let result = handle(&database, arguments.command, SystemClock.now()).await;
     database.close().await;
     result

@@ -5,12 +5,8 @@ use std::{
     time::Duration,
 };
 
-use super::{CommandError, program};
-use crate::{
-    settings::Settings,
-    store::{Database, DatabaseOptions, Reader},
-    telemetry::Health,
-};
+use super::{CommandError, open_database};
+use crate::{settings::Settings, store::Reader};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -49,9 +45,7 @@ async fn ask_for_contents(query: &str, format: &str, settings: &Settings) -> Res
     if let Some(reader) = Reader::of_contents_beside(settings) {
         return ask(&reader.ok_or(CommandError::NoContentsReader)?, query, format).await;
     }
-    let database =
-        Database::open(settings, DatabaseOptions { program: &program()?, join_running: true }, &Health::default())
-            .await?;
+    let database = open_database(settings).await?;
     let result = match database.contents_reader() {
         Some(reader) => ask(reader, query, format).await,
         None => Err(CommandError::NoContentsReader),
@@ -65,9 +59,7 @@ pub(super) async fn ask_or_start(query: &str, format: &str, settings: &Settings)
     if let Some(reader) = Reader::beside(settings) {
         return ask(&reader, query, format).await;
     }
-    let database =
-        Database::open(settings, DatabaseOptions { program: &program()?, join_running: true }, &Health::default())
-            .await?;
+    let database = open_database(settings).await?;
     let result = ask(database.reader(), query, format).await;
     database.close().await;
     result

@@ -12,14 +12,14 @@ use prometheus::Registry;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{CommandError, program};
+use super::{CommandError, open_database};
 use crate::{
     settings::{RetentionSettings, Settings},
     store::{
-        Comparison, Database, DatabaseOptions, Difference, Grain, Horizons, Rollups, StoreMetrics, Table, Term,
-        bounded, compare, request_recomputation, server_time_us,
+        Comparison, Database, Difference, Grain, Horizons, Rollups, StoreMetrics, Table, Term, bounded, compare,
+        request_recomputation, server_time_us,
     },
-    telemetry::{Health, init_logs},
+    telemetry::init_logs,
 };
 
 /// Totals follow their rows within a second or two: what differs for longer is wrong.
@@ -46,9 +46,7 @@ pub(super) struct VerifyArgs {
 
 pub(super) async fn run(arguments: VerifyArgs, settings: Settings) -> Result<u8, CommandError> {
     init_logs(&settings.telemetry);
-    let database =
-        Database::open(&settings, DatabaseOptions { program: &program()?, join_running: true }, &Health::default())
-            .await?;
+    let database = open_database(&settings).await?;
     let result = verify(&database, &settings.clickhouse.retention, &arguments).await;
     database.close().await;
     result

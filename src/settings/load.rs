@@ -188,15 +188,12 @@ impl Settings {
     fn check_notifiers(&self) -> Result<(), SettingsError> {
         let wrong = |(key, message)| SettingsError::Value { place: "settings".to_owned(), key, message };
         self.notifiers.check().map_err(wrong)?;
-        for rule in &self.alerts.rules {
-            for name in rule.notifiers.iter().flatten() {
-                let key = || format!("alerts.rules, rule `{}`, notifiers", rule.name);
-                self.notifiers.check_name(name).map_err(|message| wrong((key(), message)))?;
-            }
-        }
-        for report in &self.alerts.reports {
-            for name in report.notifiers.iter().flatten() {
-                let key = || format!("alerts.reports, report `{}`, notifiers", report.name);
+        let super::AlertSettings { rules, reports, .. } = &self.alerts;
+        let rules = rules.iter().map(|rule| ("rules, rule", &rule.name, &rule.notifiers));
+        let reports = reports.iter().map(|report| ("reports, report", &report.name, &report.notifiers));
+        for (what, whose, notifiers) in rules.chain(reports) {
+            for name in notifiers.iter().flatten() {
+                let key = || format!("alerts.{what} `{whose}`, notifiers");
                 self.notifiers.check_name(name).map_err(|message| wrong((key(), message)))?;
             }
         }

@@ -56,6 +56,25 @@ impl Receiver {
     }
 }
 
+/// An engine of its own with the whole schema, in an empty directory.
+pub(crate) async fn fresh_database(directory: &tempfile::TempDir) -> Database {
+    let mut settings = Settings::default();
+    settings.data_dir.0 = directory.path().to_path_buf();
+    settings.clickhouse.http_port = 0;
+    settings.clickhouse.tcp_port = 0;
+    let program = Path::new(env!("CARGO_BIN_EXE_heliometer"));
+    let database =
+        match Database::open(&settings, DatabaseOptions { program, join_running: false }, &Health::default()).await {
+            Ok(database) => database,
+            Err(error) => {
+                let log = std::fs::read_to_string(directory.path().join("clickhouse/engine.log")).unwrap_or_default();
+                panic!("{error}\nengine.log: {log}");
+            }
+        };
+    migrate(database.client(), "", &SystemClock).await.expect("migrations");
+    database
+}
+
 pub(crate) struct World {
     pub(crate) database: Database,
     pub(crate) metrics: StoreMetrics,
@@ -83,22 +102,7 @@ impl World {
 
     pub(crate) async fn without_rollups() -> Self {
         let directory = tempfile::tempdir().expect("directory");
-        let mut settings = Settings::default();
-        settings.data_dir.0 = directory.path().to_path_buf();
-        settings.clickhouse.http_port = 0;
-        settings.clickhouse.tcp_port = 0;
-        let program = Path::new(env!("CARGO_BIN_EXE_heliometer"));
-        let database =
-            match Database::open(&settings, DatabaseOptions { program, join_running: false }, &Health::default()).await
-            {
-                Ok(database) => database,
-                Err(error) => {
-                    let log =
-                        std::fs::read_to_string(directory.path().join("clickhouse/engine.log")).unwrap_or_default();
-                    panic!("{error}\nengine.log: {log}");
-                }
-            };
-        migrate(database.client(), "", &SystemClock).await.expect("migrations");
+        let database = fresh_database(&directory).await;
         let metrics = StoreMetrics::new(&Registry::new()).expect("metrics");
         Self {
             database,

@@ -1,28 +1,14 @@
 //! What a day came to: told to Slack once, and written by `heliometer report`.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use axum::{Router, body::Bytes, extract::State, routing::post};
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
-use crate::harness::{Options, Server, client, send, wait_until};
-
-type Messages = Arc<Mutex<Vec<Value>>>;
-
-async fn start_slack() -> (Messages, String) {
-    let messages = Messages::default();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    let url = format!("http://{}/services/T/B/x", listener.local_addr().expect("address"));
-    let receive = |State(messages): State<Messages>, body: Bytes| async move {
-        messages.lock().await.push(serde_json::from_slice(&body).expect("Slack takes JSON"));
-        "ok"
-    };
-    let app = Router::new().route("/services/T/B/x", post(receive)).with_state(messages.clone());
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    (messages, url)
-}
+use crate::{
+    harness::{Options, Server, client, send, wait_until},
+    slack::start_slack,
+};
 
 /// A call that a provider says it answered at `created`.
 fn call(id: &str, user: &str, model: &str, cost_usd: Option<f64>, latency_ms: u64, created: Timestamp) -> Vec<u8> {
@@ -43,7 +29,7 @@ fn zone_at_noon(now: Timestamp) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn yesterday_is_told_once() {
-    let (messages, url) = start_slack().await;
+    let (slack, url) = start_slack().await;
     let now = Timestamp::now();
     let zone = zone_at_noon(now);
     let options = Options::default().with("SLACK_WEBHOOK_URL", url);
@@ -86,7 +72,7 @@ async fn yesterday_is_told_once() {
     })
     .await
     .expect("a server");
-    let told = messages.lock().await.clone();
+    let told = slack.posted().await;
     assert_eq!(told.len(), 1, "{told:#?}");
     let day = yesterday.to_zoned(TimeZone::get(&zone).expect("a zone")).date();
     let title = format!("📊 Day {day} ({zone}): at least $4.00, +100 % against the day before");

@@ -19,14 +19,21 @@ async fn receive(State(slack): State<Slack>, body: Bytes) -> (StatusCode, &'stat
     (StatusCode::OK, "ok")
 }
 
+impl Slack {
+    /// What was posted so far.
+    pub(crate) async fn posted(&self) -> Vec<serde_json::Value> {
+        self.messages.lock().await.iter().map(|(_, message)| message.clone()).collect()
+    }
+}
+
 // For the test of dashboards.
 #[cfg(not(feature = "test-kafka"))]
 impl Slack {
     /// Where the links of all messages so far lead, decoded as a browser does.
     pub(crate) async fn links(&self) -> Vec<url::Url> {
         let link = regex::Regex::new(r"<(https?://[^|>]+)\|Open the dashboard>").expect("an expression");
-        let messages = self.messages.lock().await.clone();
-        let texts = messages.iter().flat_map(|(_, message)| message["blocks"].as_array().cloned().unwrap_or_default());
+        let messages = self.posted().await;
+        let texts = messages.iter().flat_map(|message| message["blocks"].as_array().cloned().unwrap_or_default());
         let texts = texts.filter_map(|block| block["text"]["text"].as_str().map(|text| text.replace("&amp;", "&")));
         texts.filter_map(|text| Some(link.captures(&text)?[1].parse().expect("a URL"))).collect()
     }

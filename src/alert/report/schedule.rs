@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::super::{
     AlertError,
-    period::Span,
+    period::{Span, read_time_of_day, read_timezone},
     rule::{MAX_NAME_BYTES, Period},
 };
 use crate::domain::UtcMillis;
@@ -60,12 +60,8 @@ impl TryFrom<ScheduleText> for ReportSchedule {
             "month" => (Period::Month, "monthly"),
             other => return Err(format!("`every` is `{other}`; it is one of day, week, month")),
         };
-        let at = text.at.as_deref().unwrap_or("09:00");
-        let at =
-            civil::Time::strptime("%H:%M", at).map_err(|_| format!("`at` is `{at}`, but must be like \"09:00\""))?;
-        let zone = text.timezone.as_deref().unwrap_or("UTC");
-        let timezone = TimeZone::get(zone)
-            .map_err(|_| format!("`timezone` is `{zone}`, but must be like \"UTC\" or \"Europe/Berlin\""))?;
+        let at = read_time_of_day("at", text.at.as_deref().unwrap_or("09:00"))?;
+        let timezone = read_timezone(text.timezone.as_deref())?;
         let name = text.name.unwrap_or_else(|| usual_name.to_owned());
         if name.trim().is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
             return Err(format!("`name` must be one line of 1 to {MAX_NAME_BYTES} bytes"));

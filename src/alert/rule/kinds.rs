@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::{
+    super::period::read_timezone,
     AlertError, Condition, LimitSource, Measure, Period, Scope, Spike, Statistic, Total, Window,
     keys::{Keys, suggestion},
 };
@@ -381,14 +382,8 @@ fn window(keys: &mut Keys, (default, default_text): (Duration, &str)) -> Result<
 }
 
 fn timezone(keys: &mut Keys) -> Result<TimeZone, AlertError> {
-    match keys.text("timezone")? {
-        None => Ok(TimeZone::UTC),
-        Some(name) => TimeZone::get(&name).map_err(|_| {
-            keys.error(format!(
-                "`timezone` is `{name}`, which is no IANA time zone such as \"UTC\" or \"Europe/Berlin\""
-            ))
-        }),
-    }
+    let name = keys.text("timezone")?;
+    read_timezone(name.as_deref()).map_err(|message| keys.error(message))
 }
 
 fn thresholds(keys: &mut Keys, default: &[u32]) -> Result<Vec<u32>, AlertError> {

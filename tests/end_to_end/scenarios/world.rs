@@ -1,26 +1,26 @@
 //! The engine, the rollups and the alerter that a scenario is played on.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use heliometer::{
     alert::{
         AlertMetrics, Alerter, Matcher, RecordedMessage, Silence, StoredSilence, add_silence, expire_silence,
         list_silences, recorded_messages,
     },
-    domain::{ManualClock, SystemClock, UtcMillis},
+    domain::{ManualClock, UtcMillis},
     notify::{Quantity, preview::Example},
-    settings::{NotifierSettings, RetentionSettings, Settings},
+    settings::{NotifierSettings, RetentionSettings},
     store::{
-        Batch, Database, DatabaseOptions, LogPositionRow, OutcomeRow, RequestRow, Rollups, StoreMetrics, Term, migrate,
-        write_batch, write_positions,
+        Batch, Database, LogPositionRow, OutcomeRow, RequestRow, Rollups, StoreMetrics, Term, write_batch,
+        write_positions,
     },
-    telemetry::Health,
 };
 use prometheus::Registry;
 use serde::Deserialize;
 use tokio::sync::Notify;
 
 use super::read::{Calls, Event, Scenario, Step};
+use crate::alerts::fresh_database;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// What a scenario leaves behind.
@@ -92,14 +92,7 @@ impl Said {
 impl World {
     pub(super) async fn start() -> Self {
         let directory = tempfile::tempdir().expect("directory");
-        let mut settings = Settings::default();
-        settings.data_dir.0 = directory.path().to_path_buf();
-        settings.clickhouse.http_port = 0;
-        settings.clickhouse.tcp_port = 0;
-        let program = Path::new(env!("CARGO_BIN_EXE_heliometer"));
-        let options = DatabaseOptions { program, join_running: false };
-        let database = Database::open(&settings, options, &Health::default()).await.expect("the engine");
-        migrate(database.client(), "", &SystemClock).await.expect("migrations");
+        let database = fresh_database(&directory).await;
         let metrics = StoreMetrics::new(&Registry::new()).expect("metrics");
         let rollups = rollups(&database, &metrics);
         Self { database, metrics, rollups, calls: 0, _directory: directory }
