@@ -26,7 +26,7 @@ mod reader;
 
 use std::{process::ExitCode, time::Instant};
 
-use calls::Calls;
+use calls::{Calls, TIMEOUT};
 use heliometer::domain::{Clock, SystemClock};
 use reader::Reader;
 
@@ -40,10 +40,8 @@ fn main() -> ExitCode {
 
 async fn bench(count: u64) -> ExitCode {
     let (directory, _temporary) = calls::directory();
-    let mut calls = Calls::open(&directory).await;
-    calls.fill(count, 0).await;
-    let (time, minutes) = calls.pass().await;
-    println!("totals of {minutes} minutes computed in {:.0} s", time / 1_000.0);
+    Calls::fill(&directory, count).await;
+    let calls = Calls::open(&directory, TIMEOUT).await;
     let rights = calls.database.reader();
     let reader = Reader {
         client: reqwest::Client::new(),

@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use clickhouse::Client;
@@ -17,6 +17,8 @@ use prometheus::Registry;
 use tokio::sync::Notify;
 
 pub(crate) const DAYS: u64 = 90;
+/// `clickhouse.timeout_ms` by default.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 const CALLS_PER_INSERT: u64 = 5_000_000;
 
 /// A call: a number decides everything. The times are spread over `{minutes}` minutes that end `{back}` minutes ago.
@@ -46,21 +48,21 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// Starts the engine on the directory, which may hold calls of an earlier run.
-    pub(crate) async fn open(data_dir: &Path) -> Self {
+    /// Starts the engine on the directory, which may hold calls of an earlier run. Each statement may take `timeout`, after
+    /// twice of which an insert is not looked for any more.
+    pub(crate) async fn open(data_dir: &Path, timeout: Duration) -> Self {
         let mut settings = Settings::default();
         settings.data_dir.0 = data_dir.to_path_buf();
         (settings.clickhouse.http_port, settings.clickhouse.tcp_port) = (0, 0);
-        // From scratch, a statement may take long.
-        settings.clickhouse.timeout_ms = 600_000;
         let program = Path::new(env!("CARGO_BIN_EXE_heliometer"));
         let options = DatabaseOptions { program, join_running: false };
         let database = Database::open(&settings, options, &Health::default()).await.expect("an engine");
         migrate(database.client(), "", &SystemClock).await.expect("a schema");
         let metrics = StoreMetrics::new(&Registry::new()).expect("metrics");
-        let (client, timeout) = (database.client().clone(), settings.clickhouse.timeout());
+        let client = database.client().clone();
         let retention = &settings.clickhouse.retention;
         let (rollups, _) = Rollups::new(&client, timeout, retention, metrics, Arc::new(Notify::new()));
+        let rollups = rollups.alone();
         let now_seconds = SystemClock.now().0 / 1_000;
         let count = client.query("SELECT count() FROM request_rows").fetch_one().await.expect("a count");
         Self { client, rollups, database, count, base_seconds: now_seconds - now_seconds % 60 }
@@ -87,14 +89,24 @@ impl Calls {
         self.run(&replaced).await;
     }
 
-    /// Until there are `calls` of 90 days, the newest of them `back` minutes old.
-    pub(crate) async fn fill(&mut self, calls: u64, back: u64) {
+    /// Until there are `calls` of 90 days, the newest of them of this minute, and their totals.
+    pub(crate) async fn fill(data_dir: &Path, calls: u64) {
+        // From scratch, a statement may take long.
+        let mut filled = Self::open(data_dir, Duration::from_secs(600)).await;
         let started = Instant::now();
-        while self.count < calls {
-            let count = CALLS_PER_INSERT.min(calls - self.count);
-            self.insert(count, back, DAYS * 1_440).await;
+        while filled.count < calls {
+            let count = CALLS_PER_INSERT.min(calls - filled.count);
+            filled.insert(count, 0, DAYS * 1_440).await;
         }
-        println!("{calls} calls of {DAYS} days generated in {:.0} s", started.elapsed().as_secs_f64());
+        // Since an earlier run, as many a minute as then.
+        let newest = "SELECT toUnixTimestamp(toStartOfMinute(max(event_time))) FROM request_rows";
+        let newest: u32 = filled.client.query(newest).fetch_one().await.expect("a time");
+        let missing = u64::try_from((filled.base_seconds - i64::from(newest)) / 60).unwrap_or(0);
+        filled.insert(missing * calls / (DAYS * 1_440), 0, missing.max(1)).await;
+        println!("{} calls of {DAYS} days generated in {:.0} s", filled.count, started.elapsed().as_secs_f64());
+        let (time_ms, minutes) = filled.pass().await;
+        println!("totals of {minutes} minutes computed in {:.0} s", time_ms / 1_000.0);
+        filled.close().await;
     }
 
     /// Milliseconds and minutes of a pass.

@@ -31,7 +31,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [Migration; 11] = migrations! {
+const MIGRATIONS: [Migration; 13] = migrations! {
     1 => "0001_requests.sql",
     2 => "0002_outcomes.sql",
     3 => "0003_rollups.sql",
@@ -43,6 +43,8 @@ const MIGRATIONS: [Migration; 11] = migrations! {
     9 => "0009_ledger.sql",
     10 => "0010_notifiers.sql",
     11 => "0011_alerting.sql",
+    12 => "0012_sketch_bytes.sql",
+    13 => "0013_sketches.sql",
 };
 
 const CREATE_RECORD: &str = "\
@@ -184,7 +186,9 @@ mod tests {
                 let is_alteration = statement.starts_with("ALTER TABLE ")
                     && statement.lines().skip(1).all(|line| {
                         let line = line.trim_start();
-                        line.starts_with("ADD COLUMN IF NOT EXISTS ") || line.starts_with("COMMENT COLUMN ")
+                        ["ADD COLUMN IF NOT EXISTS ", "MODIFY COLUMN IF EXISTS ", "RENAME COLUMN IF EXISTS ", "COMMENT COLUMN "]
+                            .iter()
+                            .any(|start| line.starts_with(start))
                     });
                 assert!(
                     is_alteration || repeatable.iter().any(|start| statement.starts_with(start)),

@@ -42,8 +42,9 @@ enum Step {
     Tombstone(prop::sample::Index),
     /// One pass, after which all totals are right.
     Pass,
-    /// The rollups run for so many milliseconds and are killed.
-    Crash(u8),
+    /// The rollups run for so many milliseconds and are killed. Whether the next ones know that nobody else's statements go on,
+    /// and so write only what differs.
+    Crash(u8, bool),
 }
 
 #[derive(Clone, Debug)]
@@ -107,7 +108,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(which, moment)| Step::Move(which, moment)),
         1 => any::<prop::sample::Index>().prop_map(Step::Tombstone),
         2 => Just(Step::Pass),
-        2 => any::<u8>().prop_map(Step::Crash),
+        2 => any::<(u8, bool)>().prop_map(|(milliseconds, is_alone)| Step::Crash(milliseconds, is_alone)),
     ]
 }
 
@@ -118,6 +119,7 @@ struct Source<'a> {
     now: UtcMillis,
     valid: Vec<RequestRow>,
     withdrawn: Vec<bool>,
+    rollups: Rollups,
 }
 
 impl Source<'_> {
@@ -200,8 +202,10 @@ impl Source<'_> {
                 self.pass().await;
                 assert_equal(self).await;
             }
-            Step::Crash(milliseconds) => {
-                let rollups = tokio::spawn(self.rollups().run(CancellationToken::new()));
+            Step::Crash(milliseconds, is_alone) => {
+                let successor = rollups(self.world, *is_alone);
+                let rollups = std::mem::replace(&mut self.rollups, successor);
+                let rollups = tokio::spawn(rollups.run(CancellationToken::new()));
                 tokio::time::sleep(Duration::from_millis((*milliseconds).into())).await;
                 rollups.abort();
                 drop(rollups.await);
@@ -218,14 +222,16 @@ impl Source<'_> {
         write_requests(self.client, TIMEOUT, &requests).await.expect("inserted");
     }
 
-    fn rollups(&self) -> Rollups {
-        let (metrics, inserted) = (self.world.metrics.clone(), Arc::new(Notify::new()));
-        Rollups::new(self.client, TIMEOUT, &RetentionSettings::default(), metrics, inserted).0
+    async fn pass(&mut self) {
+        self.rollups.pass().await.expect("a pass");
     }
+}
 
-    async fn pass(&self) {
-        self.rollups().pass().await.expect("a pass");
-    }
+fn rollups(world: &World, is_alone: bool) -> Rollups {
+    let (metrics, inserted) = (world.metrics.clone(), Arc::new(Notify::new()));
+    let client = world.database.client();
+    let rollups = Rollups::new(client, TIMEOUT, &RetentionSettings::default(), metrics, inserted).0;
+    if is_alone { rollups.alone() } else { rollups }
 }
 
 fn set(row: &mut RequestRow, numbers: &Numbers) {
@@ -378,6 +384,7 @@ fn any_sequence_ends_in_the_totals_of_a_naive_computation() {
             now: SystemClock.now(),
             valid: Vec::new(),
             withdrawn: Vec::new(),
+            rollups: rollups(&world, true),
         };
         runtime.block_on(async {
             empty_all_tables(source.client).await;

@@ -22,8 +22,8 @@
 //!   before L looked. It would stay as a ghost. So once every statement of D must have ended (`max_execution_time` is
 //!   `clickhouse.timeout_ms`), L forgets what it has seen and computes again what was touched since before D's last
 //!   statements can have begun, which gives ghosts their tombstones. This holds for a crash and restart of a single process as well.
-//! - A recomputation is two statements: totals, then tombstones for what has an older version still. D asks before the first
-//!   only; what it then declares vanished has a version from before L's term too.
+//! - Otherwise a pass writes only what differs from what is stored. Until L has looked again, it writes everything: what equals
+//!   L's totals now may be overwritten by D a moment later. The same after a pass that failed, whose last statement may go on.
 //!
 //! What is left: D is stopped (not merely slow) between a yes to its question and its statement, for longer than three times
 //! `clickhouse.timeout_ms`, and then writes such a ghost. The next row in the same bucket heals it.
@@ -86,6 +86,13 @@ impl Rollups {
     #[must_use]
     pub fn fenced_by(mut self, term: Term) -> Self {
         self.pass.fence(term);
+        self
+    }
+
+    /// Whoever kept the rollups before has ended, and so have all of its statements: the caller has seen to it.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.pass.assume_alone();
         self
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{
     CLOCK_SKEW,
     grain::{Grain, Grouping, Table, coarser},
-    statements::{Groups, Origin, buckets_per_statement, write_tombstones, write_totals},
+    statements::{Groups, Origin, Writes, buckets_per_statement, replace},
 };
 use crate::{
     crash_point::crash_point,
@@ -64,10 +64,14 @@ pub(super) struct Pass {
     /// Of these, the ones that `verify` asked for: all of their groups are computed again, whatever the minute says.
     asked: BTreeSet<Bucket>,
     term: Option<Term>,
+    /// Nobody else's statements are feared at the start.
+    is_alone: bool,
     recheck: Option<Recheck>,
 }
 
-/// What is to be computed again once no predecessor's statement can be under way any more.
+/// What is to be computed again once no statement can be under way any more that nobody waits for: of a predecessor, or of a
+/// pass that failed. Until then and by then, everything is written, so that what such a statement may still write has the lower
+/// version.
 #[derive(Clone, Copy, Debug)]
 struct Recheck {
     at: Instant,
@@ -82,6 +86,7 @@ struct Progress {
     /// clock.
     watermark_us: i64,
     last_version: u64,
+    /// All that was inserted before this watermark is in the rollups, at every grain and in this version or a lower one.
     stored: StoredProgress,
 }
 
@@ -114,12 +119,17 @@ impl Pass {
             backlog: BTreeSet::new(),
             asked: BTreeSet::new(),
             term: None,
+            is_alone: false,
             recheck: None,
         }
     }
 
     pub(super) fn fence(&mut self, term: Term) {
         self.term = Some(term);
+    }
+
+    pub(super) fn assume_alone(&mut self) {
+        self.is_alone = true;
     }
 
     /// Whether nothing may be written any more.
@@ -136,6 +146,24 @@ impl Pass {
 
     /// Recomputes what was touched.
     pub(super) async fn run(&mut self) -> Result<Done, StoreError> {
+        let result = self.recompute_touched().await;
+        if let (Err(_), Some(progress)) = (&result, self.progress) {
+            // Its last statement may go on at the server.
+            let since_us = progress.watermark_us.saturating_sub(self.overlap_us());
+            self.recheck_from(self.recheck.map_or(since_us, |recheck| recheck.since_us.min(since_us)));
+        }
+        result
+    }
+
+    fn recheck_from(&mut self, since_us: i64) {
+        self.recheck = Some(Recheck { at: Instant::now() + self.timeout * 3, since_us });
+    }
+
+    fn overlap_us(&self) -> i64 {
+        i64::try_from(self.overlap.as_micros()).unwrap_or(i64::MAX)
+    }
+
+    async fn recompute_touched(&mut self) -> Result<Done, StoreError> {
         let (mut progress, is_first) = match self.progress {
             Some(progress) => (progress, false),
             None => (self.load_progress().await?, true),
@@ -143,13 +171,14 @@ impl Pass {
         // The server's clock sets inserted_at, so the watermark must be the server's too.
         let now_us = server_time_us(&self.client, self.timeout).await?;
         self.horizons.advance(&self.client, self.timeout, now_us).await?;
-        let overlap_us = i64::try_from(self.overlap.as_micros()).unwrap_or(i64::MAX);
+        let overlap_us = self.overlap_us();
         let mut since_us = progress.watermark_us.saturating_sub(overlap_us).max(0);
         if is_first {
             progress.last_version = self.version_above_all(progress.last_version, now_us).await?;
-            // A group that a predecessor's last statements saw vanished after they had begun, so not long ago.
-            let since_us = since_us.max(now_us.saturating_sub(overlap_us));
-            self.recheck = Some(Recheck { at: Instant::now() + self.timeout * 3, since_us });
+            if !self.is_alone {
+                // A group that a predecessor's last statements saw vanished after they had begun, so not long ago.
+                self.recheck_from(since_us.max(now_us.saturating_sub(overlap_us)));
+            }
         }
         let rechecked = self.recheck.filter(|recheck| recheck.at <= Instant::now());
         if let Some(recheck) = rechecked {
@@ -175,14 +204,15 @@ impl Pass {
         if !turn.is_empty() {
             let version = progress.last_version.saturating_add(1).max(u64::try_from(now_us).unwrap_or(0));
             progress.last_version = version;
-            self.recompute(&turn, version).await?;
+            self.recompute(&turn, progress.stored.last_version, version).await?;
             self.backlog.retain(|bucket| !turn.contains(bucket));
             self.asked.retain(|bucket| !turn.contains(bucket));
-            // What is in the backlog was inserted behind the stored watermark.
-            let watermark_us = if self.backlog.is_empty() { now_us } else { progress.stored.watermark_us };
-            progress.stored = StoredProgress { watermark_us, last_version: version };
-            crash_point!(RollupProgress);
-            self.store_progress(progress.stored).await?;
+            // What is in the backlog was inserted behind the stored watermark, which therefore stays.
+            if self.backlog.is_empty() {
+                progress.stored = StoredProgress { watermark_us: now_us, last_version: version };
+                crash_point!(RollupProgress);
+                self.store_progress(progress.stored).await?;
+            }
         }
         // With nothing to do it moves in memory only: a restart looks at a longer past once, which is cheaper than a write
         // every second.
@@ -210,28 +240,37 @@ impl Pass {
         newest.into_iter().take(MINUTES_PER_PASS).cloned().collect()
     }
 
-    async fn recompute(&self, minutes: &BTreeSet<Bucket>, version: u64) -> Result<(), StoreError> {
+    /// What is computed from the rows tells which groups have changed: those written there above the version of the stored
+    /// progress, in this pass or in one that did not come to its end. Coarser buckets are computed for them only.
+    async fn recompute(
+        &self,
+        minutes: &BTreeSet<Bucket>,
+        stored_version: u64,
+        version: u64,
+    ) -> Result<(), StoreError> {
         for grouping in Grouping::ALL {
-            let table = |grain: Grain| Table { grouping, grain };
-            let finer = |grain: Grain| grain.finer().map_or(Origin::Rows, |finer| Origin::Finer(table(finer)));
+            let finer = |grain: Grain| {
+                grain.finer().map_or(Origin::Rows, |finer| Origin::Finer(Table { grouping, grain: finer }))
+            };
             let are_minutes_gone = |start| self.horizons.are_minutes_gone(grouping, start);
-            let kept = minutes.iter().filter(|minute| !are_minutes_gone(minute.start)).cloned().collect();
+            let kept: BTreeSet<Bucket> =
+                minutes.iter().filter(|minute| !are_minutes_gone(minute.start)).cloned().collect();
             let (old, young): (BTreeSet<Bucket>, BTreeSet<Bucket>) =
                 coarser(minutes, Grain::Hour).into_iter().partition(|hour| are_minutes_gone(hour.start));
             let is_small = minutes.len() <= MINUTES_WITH_OWN_GROUPS && minutes.is_disjoint(&self.asked);
-            let groups = if old.is_empty() && is_small {
-                Groups::of(table(Grain::Minute), &minutes.iter().collect::<Vec<_>>())
+            let groups = if is_small {
+                Groups::written_above(stored_version, grouping, &[(Grain::Minute, &kept), (Grain::Hour, &old)])
             } else {
                 Groups::All
             };
-            self.replace(table(Grain::Minute), Origin::Rows, &kept, &Groups::All, version).await?;
-            for (grain, origin, buckets) in [
-                (Grain::Hour, finer(Grain::Hour), young),
-                (Grain::Hour, Origin::Rows, old),
-                (Grain::Day, finer(Grain::Day), coarser(minutes, Grain::Day)),
-                (Grain::Month, finer(Grain::Month), coarser(minutes, Grain::Month)),
+            for (grain, origin, buckets, groups) in [
+                (Grain::Minute, Origin::Rows, kept, &Groups::All),
+                (Grain::Hour, Origin::Rows, old, &Groups::All),
+                (Grain::Hour, finer(Grain::Hour), young, &groups),
+                (Grain::Day, finer(Grain::Day), coarser(minutes, Grain::Day), &groups),
+                (Grain::Month, finer(Grain::Month), coarser(minutes, Grain::Month), &groups),
             ] {
-                self.replace(table(grain), origin, &buckets, &groups, version).await?;
+                self.replace(Table { grouping, grain }, origin, &buckets, groups, version).await?;
             }
         }
         Ok(())
@@ -245,17 +284,15 @@ impl Pass {
         groups: &Groups,
         version: u64,
     ) -> Result<(), StoreError> {
+        let writes = if self.recheck.is_some() { Writes::Everything } else { Writes::Differences };
+        let doing = format!("recomputing {}", table.view());
         let buckets: Vec<&Bucket> = buckets.iter().collect();
         for chunk in buckets.chunks(buckets_per_statement(table, origin)) {
             // After the version was chosen: see the module.
             self.ensure_current().await?;
-            let doing = format!("recomputing {}", table.view());
-            for statement in
-                [write_totals(table, origin, chunk, groups, version), write_tombstones(table, chunk, groups, version)]
-            {
-                crash_point!(RollupStatement);
-                bounded(self.timeout, &doing, self.client.query(&statement).execute()).await?;
-            }
+            crash_point!(RollupStatement);
+            let statement = replace(table, origin, chunk, groups, writes, version);
+            bounded(self.timeout, &doing, self.client.query(&statement).execute()).await?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The SQL of a recomputation.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use super::{
     grain::{Grain, Grouping, Table},
@@ -55,12 +55,15 @@ pub(super) const TOTALS: [(&str, &str); 18] = [
     ),
 ];
 
-/// The sketch of latencies: from rows, and merged from those of a finer grain.
-pub(super) const LATENCY_STATE: &str = "latency_state";
+/// The sketch of latencies: from rows, and merged from those of a finer grain. It is stored as its bytes, since a sketch costs
+/// some microseconds to make even where its row is only looked at and left out; `latency_state` makes one when it is asked for.
+pub(super) const LATENCY_SKETCH: &str = "latency_sketch";
+/// What the bytes are.
+pub(super) const LATENCY_TYPE: &str = "AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), UInt32)";
 const LATENCY_OF_ROWS: &str =
     "quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(assumeNotNull(o.latency_ms), o.latency_ms IS NOT NULL)";
 const LATENCY_MERGED: &str = "quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(o.latency_state)";
-const NO_LATENCY: &str = "quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(toUInt32(0), false)";
+const NO_LATENCY: &str = "(SELECT CAST(quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(toUInt32(0), false) AS String))";
 
 impl Origin {
     pub(super) fn table(self) -> String {
@@ -103,12 +106,11 @@ impl Origin {
                 Self::Finer(_) => write!(list, "sum(o.{name}) AS {name}, "),
             };
         }
-        list.push_str(match self {
+        let latency = match self {
             Self::Rows => LATENCY_OF_ROWS,
             Self::Finer(_) => LATENCY_MERGED,
-        });
-        list.push_str(" AS ");
-        list.push_str(LATENCY_STATE);
+        };
+        let _infallible = write!(list, "CAST({latency} AS String) AS {LATENCY_SKETCH}");
         list
     }
 
@@ -117,6 +119,14 @@ impl Origin {
         match self {
             Self::Rows => Grain::Minute,
             Self::Finer(table) => table.grain,
+        }
+    }
+
+    /// Totals are filtered by their sorting key alone, which no version changes; so before versions are merged.
+    const fn filter(self) -> &'static str {
+        match self {
+            Self::Rows => "WHERE",
+            Self::Finer(_) => "PREWHERE",
         }
     }
 
@@ -151,21 +161,26 @@ pub(super) const fn buckets_per_statement(table: Table, origin: Origin) -> usize
 pub(super) enum Groups {
     /// All of them.
     All,
-    /// Those that have, or once had, totals in some buckets of a finer table: the condition on the columns of a group. A
-    /// group that vanished from there has left its tombstone.
+    /// Those for which rows in a version above a certain one were written to some buckets of finer tables: the condition on
+    /// the columns of a group. One that vanished from there got a tombstone, which is a row too.
     Condition(String),
 }
 
 impl Groups {
-    /// Those with totals in `buckets` of `table`.
-    pub(super) fn of(table: Table, buckets: &[&Bucket]) -> Self {
-        let [first, second] = table.grouping.columns();
-        Self::Condition(format!(
-            " AND (source, {first}, {second}) IN \
-             (SELECT source, {first}, {second} FROM {} WHERE (source, bucket) IN ({}))",
-            table.rows(),
-            keys(buckets.iter().map(|bucket| (bucket.source.as_str(), bucket.start)))
-        ))
+    /// Those of `grouping` with rows above `version` in these buckets of its tables.
+    pub(super) fn written_above(version: u64, grouping: Grouping, written: &[(Grain, &BTreeSet<Bucket>)]) -> Self {
+        let [first, second] = grouping.columns();
+        let mut union = String::with_capacity(1_024);
+        for (grain, buckets) in written.iter().filter(|(_, buckets)| !buckets.is_empty()) {
+            let _infallible = write!(
+                union,
+                "{}SELECT source, {first}, {second} FROM {} WHERE (source, bucket) IN ({}) AND version > {version}",
+                if union.is_empty() { "" } else { " UNION ALL " },
+                Table { grouping, grain: *grain }.rows(),
+                keys(buckets.iter().map(|bucket| (bucket.source.as_str(), bucket.start)))
+            );
+        }
+        Self::Condition(format!(" AND (source, {first}, {second}) IN ({union})"))
     }
 
     fn condition(&self) -> &str {
@@ -176,58 +191,73 @@ impl Groups {
     }
 }
 
-/// Writes the totals of `buckets` of `table` in `version`, from `origin`.
-pub(super) fn write_totals(table: Table, origin: Origin, buckets: &[&Bucket], groups: &Groups, version: u64) -> String {
+/// Which groups of its buckets a recomputation writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writes {
+    /// All it is about, so that nothing of a lower version can win, whenever it becomes visible.
+    Everything,
+    /// Those whose stored totals are others. What was written is then what has changed.
+    Differences,
+}
+
+/// Computes `buckets` of `table` from `origin`, and writes the totals in `version`: of groups that nothing makes up any more, a
+/// tombstone.
+pub(super) fn replace(
+    table: Table,
+    origin: Origin,
+    buckets: &[&Bucket],
+    groups: &Groups,
+    writes: Writes,
+    version: u64,
+) -> String {
     let [first_column, second_column] = table.grouping.columns();
-    let mut columns = String::with_capacity(512);
-    for (name, _) in TOTALS {
+    let (mut columns, mut values, mut differs) =
+        (String::with_capacity(512), String::with_capacity(1_024), String::with_capacity(2_048));
+    for name in TOTALS.iter().map(|(name, _)| *name).chain([LATENCY_SKETCH]) {
+        let computed = format!("anyIf(b.{name}, b.side = 0)");
         // Writing to a String cannot fail.
         let _infallible = write!(columns, "{name}, ");
+        let _infallible = match name {
+            LATENCY_SKETCH => write!(values, "if(min(b.side) = 0, {computed}, {NO_LATENCY}), "),
+            _ => write!(values, "{computed}, "),
+        };
+        let _infallible = write!(differs, " OR {computed} != anyIf(b.{name}, b.side = 1)");
     }
     let start = table.grain.start_of(&format!("o.{}", origin.time()));
     let (first, last) = ends(buckets);
-    let (first, end) = (origin.moment(first), origin.moment(table.grain.next(last)));
+    let (from, until) = (origin.moment(first), origin.moment(table.grain.next(last)));
     let time = origin.time();
-    // The range leads to the right partitions, the key to the right granules.
+    // The range leads to the right partitions, the key to the right granules. Each side has at most one row of a group.
     format!(
-        "INSERT INTO {target} (bucket, source, {first_column}, {second_column}, {columns}{LATENCY_STATE}, version, is_deleted) \
-         SELECT {start} AS start, o.source, o.{first_column}, o.{second_column}, {totals}, toUInt64({version}), toUInt8(0) \
-         FROM {from} AS o FINAL \
-         WHERE o.{time} >= {first} AND o.{time} < {end} \
-         AND {key} IN ({origin_keys}) AND {condition}{groups} \
-         GROUP BY start, o.source, o.{first_column}, o.{second_column} \
+        "INSERT INTO {target} (bucket, source, {first_column}, {second_column}, {columns}version, is_deleted) \
+         SELECT b.start, b.source, b.{first_column}, b.{second_column}, {values}toUInt64({version}), min(b.side) \
+         FROM (\
+           SELECT toUInt8(0) AS side, {start} AS start, o.source AS source, o.{first_column} AS {first_column}, \
+             o.{second_column} AS {second_column}, {totals} \
+           FROM {origin_table} AS o FINAL \
+           {filter} o.{time} >= {from} AND o.{time} < {until} AND {key} IN ({origin_keys}) AND {condition}{groups} \
+           GROUP BY start, source, {first_column}, {second_column} \
+           UNION ALL \
+           SELECT toUInt8(1) AS side, bucket AS start, source, {first_column}, {second_column}, {stored} \
+           FROM {target} FINAL \
+           PREWHERE bucket >= toDateTime({first}, 'UTC') AND bucket <= toDateTime({last}, 'UTC') \
+             AND (source, bucket) IN ({keys}){groups}\
+         ) AS b GROUP BY b.start, b.source, b.{first_column}, b.{second_column}{having} \
          SETTINGS do_not_merge_across_partitions_select_final = 1",
         target = table.rows(),
         totals = origin.totals(),
-        from = origin.table(),
+        origin_table = origin.table(),
+        filter = origin.filter(),
         key = origin.key(),
         origin_keys = keys(buckets.iter().flat_map(|bucket| origin_starts(table.grain, origin.grain(), bucket))),
         condition = origin.condition(),
         groups = groups.condition(),
-    )
-}
-
-/// Gives a tombstone to each group of `buckets` that [`write_totals`] did not write: nothing makes it up any more.
-pub(super) fn write_tombstones(table: Table, buckets: &[&Bucket], groups: &Groups, version: u64) -> String {
-    let [first_column, second_column] = table.grouping.columns();
-    let mut columns = String::with_capacity(512);
-    let mut nothing = String::with_capacity(512);
-    for (name, _) in TOTALS {
-        // Writing to a String cannot fail.
-        let _infallible = write!(columns, "{name}, ");
-        nothing.push_str("0, ");
-    }
-    let (first, last) = ends(buckets);
-    format!(
-        "INSERT INTO {target} (bucket, source, {first_column}, {second_column}, {columns}{LATENCY_STATE}, version, is_deleted) \
-         SELECT bucket, source, {first_column}, {second_column}, {nothing}{NO_LATENCY}, toUInt64({version}), toUInt8(1) \
-         FROM {target} FINAL WHERE bucket >= toDateTime({first}, 'UTC') AND bucket <= toDateTime({last}, 'UTC') \
-         AND (source, bucket) IN ({keys}) AND version < {version}{groups} \
-         GROUP BY bucket, source, {first_column}, {second_column} \
-         SETTINGS do_not_merge_across_partitions_select_final = 1",
-        target = table.rows(),
+        stored = columns.trim_end_matches(", "),
         keys = keys(buckets.iter().map(|bucket| (bucket.source.as_str(), bucket.start))),
-        groups = groups.condition(),
+        having = match writes {
+            Writes::Everything => String::new(),
+            Writes::Differences => format!(" HAVING count() = 1{differs}"),
+        },
     )
 }
 

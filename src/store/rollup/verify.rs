@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     grain::{Grain, Table},
-    statements::{LATENCY_STATE, Origin, TOTALS},
+    statements::{LATENCY_SKETCH, LATENCY_TYPE, Origin, TOTALS},
 };
 use crate::store::{StoreError, client::bounded};
 
@@ -80,7 +80,8 @@ fn statement(table: Table, from: u32, to: u32) -> String {
     }
     let percentiles = |side: u8| {
         format!(
-            "arrayMap(x -> if(isNaN(x), -1, round(x, 3)), anyIf(finalizeAggregation(b.{LATENCY_STATE}), b.side = {side}))"
+            "arrayMap(x -> if(isNaN(x), -1, round(x, 3)), \
+             anyIf(finalizeAggregation(CAST(b.{LATENCY_SKETCH} AS {LATENCY_TYPE})), b.side = {side}))"
         )
     };
     let (expected, found) = (percentiles(0), percentiles(1));
@@ -98,7 +99,7 @@ fn statement(table: Table, from: u32, to: u32) -> String {
            WHERE o.event_time >= {since} AND o.event_time < {until} AND {condition} \
            GROUP BY bucket, source, {first}, {second} \
            UNION ALL \
-           SELECT toUInt8(1) AS side, bucket, source, {first}, {second}, {stored}{LATENCY_STATE} \
+           SELECT toUInt8(1) AS side, bucket, source, {first}, {second}, {stored}{LATENCY_SKETCH} \
            FROM {rows} FINAL WHERE bucket >= toDateTime({from}, 'UTC') AND bucket < toDateTime({to}, 'UTC')\
          ) AS b GROUP BY b.bucket, b.source, b.{first}, b.{second} \
          HAVING is_expected != is_stored OR notEmpty(totals) \
