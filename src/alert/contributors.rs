@@ -105,9 +105,9 @@ pub(super) async fn top(
                 let amount = match window.measure {
                     Measure::Latency { .. } => Quantity::Milliseconds(row.measured).to_string(),
                     Measure::Efficiency { .. } => format!("ratio {:.1}", row.measured),
-                    Measure::ErrorRate { .. } => format!("{:.0} errors", row.measured),
+                    Measure::ErrorRate { .. } => count_of(row.measured, "error"),
                     Measure::SpendSpike(_) => format!("${:.2}", row.measured),
-                    Measure::UnpricedModel { .. } => format!("{:.0} requests", row.measured),
+                    Measure::UnpricedModel { .. } => count_of(row.measured, "request"),
                     _ => "matched".to_owned(),
                 };
                 let user = if row.user_name.is_empty() { String::new() } else { format!(" by {}", row.user_name) };
@@ -187,6 +187,13 @@ async fn before(
 /// What a breakdown of the rule's groups is by.
 const fn by(rule: &Rule) -> &'static str {
     if matches!(rule.scope, Scope::Model) { "toString(user_id)" } else { "toString(model)" }
+}
+
+/// `1 error`, `2 errors`.
+fn count_of(measured: f64, noun: &str) -> String {
+    let count = format!("{measured:.0}");
+    let plural = if count == "1" { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 /// Who counts most among the window's requests.

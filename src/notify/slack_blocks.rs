@@ -119,11 +119,12 @@ fn facts(notification: &Notification) -> String {
     } else if notification.threshold_percent.is_some() {
         format!("*{value}* of *{limit}* {} for ", escape(measure))
     } else if let Some(of_what) = of_what(notification) {
-        format!("*{}*{}, limit *{limit}*, for ", number(*value), escape(of_what))
+        format!("*{}*{}, limit *{limit}*, for ", number(*value), escape(&of_what))
     } else {
         format!("*{value}* {}, limit *{limit}*, for ", escape(measure))
     };
-    if scope != "all" {
+    // A query without labels has none to name.
+    if scope != "all" && !(scope == "labels" && notification.group.is_empty()) {
         let _ = write!(text, "{} ", escape(scope));
     }
     let _ = write!(text, "`{}`", escape(&subject));
@@ -282,7 +283,7 @@ mod tests {
         assert_eq!(lines.len(), 3);
         let ended = Notification { event: Event::Resolved, value: Quantity::Milliseconds(900.0), ..slow };
         let lines = texts(&message(&ended));
-        assert_eq!(lines[0], "✅ model-budget: gpt-4o is back below its limit after 0 s");
+        assert_eq!(lines[0], "✅ model-budget: gpt-4o is back within its limit after 0 s");
         assert!(lines[1].contains("*until* 2025-09-08 15:44:57 UTC"), "{}", lines[1]);
     }
 

@@ -44,8 +44,8 @@ pub(super) fn headline(notification: &Notification) -> String {
                 _ if kind == "policy" => format!("no further match for {subject}, after {after}"),
                 (_, true) if kind == "no_data" => format!("there are calls again, after {after}"),
                 (_, false) if kind == "no_data" => format!("{subject} has calls again, after {after}"),
-                (_, true) => format!("back below its limit after {after}"),
-                (_, false) => format!("{subject} is back below its limit after {after}"),
+                (_, true) => format!("back within its limit after {after}"),
+                (_, false) => format!("{subject} is back within its limit after {after}"),
             }
         }
         (_, None) if kind == "policy" => format!("the policy matched {value} of {subject}"),
@@ -67,8 +67,16 @@ pub(super) fn headline(notification: &Notification) -> String {
 
 /// What a count, a share or a time is of: ` webhooks with a wrong signature`, ` of requests with an error`, ` since the last
 /// call`, nothing for a query's value. `None` for measures that are named by a word of their own.
-pub(super) fn of_what(notification: &Notification) -> Option<&str> {
-    ["number of", "share", "time", "value"].iter().find_map(|kind| notification.measure.strip_prefix(kind))
+pub(super) fn of_what(notification: &Notification) -> Option<String> {
+    let Notification { measure, value, .. } = notification;
+    let of_what = ["number of", "share", "time", "value"].iter().find_map(|kind| measure.strip_prefix(kind))?;
+    let is_one = measure.starts_with("number of") && number(*value) == "1";
+    let plurals = [" requests", " webhooks", " messages"];
+    let plural = plurals.iter().find(|plural| is_one && of_what.starts_with(**plural));
+    Some(plural.map_or_else(
+        || of_what.to_owned(),
+        |plural| format!("{}{}", plural.trim_end_matches('s'), &of_what[plural.len()..]),
+    ))
 }
 
 /// The number without the word that says of what.
@@ -175,7 +183,8 @@ pub(super) fn completeness(notification: &Notification) -> String {
         (_, 0) => "No requests".to_owned(),
         (Quantity::Usd(_), _) => {
             let share = u128::from(*priced_requests) * 1000 / u128::from(*requests);
-            format!("Priced: {priced_requests} of {requests} requests ({}.{} %)", share / 10, share % 10)
+            let noun = if *requests == 1 { "request" } else { "requests" };
+            format!("Priced: {priced_requests} of {requests} {noun} ({}.{} %)", share / 10, share % 10)
         }
         // Nothing else depends on prices.
         (_, 1) => "1 request".to_owned(),
@@ -290,7 +299,7 @@ mod tests {
             (samples::budget(80), "day-budget: gpt-4o reached 80 % of $10.00"),
             (samples::latency(), "slow: gpt-4o p95 latency is 7,210 ms (limit 5,000 ms)"),
             (still, "slow: gpt-4o p95 latency is still 7,210 ms (limit 5,000 ms)"),
-            (samples::resolved(), "slow: gpt-4o is back below its limit after 18 min"),
+            (samples::resolved(), "slow: gpt-4o is back within its limit after 18 min"),
             (quiet, "slow: gpt-4o has no requests any more, after 18 min"),
             (samples::policy(), "card-leak: the policy matched 3 requests of bob@example.org"),
             (
@@ -307,6 +316,10 @@ mod tests {
             (samples::quiet(), "no-data: 1 h 1 min since the last call for eu (limit 1 h)"),
             (samples::heard_again(), "no-data: eu has calls again, after 41 min"),
             (samples::unpriced(), "unpriced-model: 2 requests without a price for new-model (limit 1 request)"),
+            (
+                Notification { value: Quantity::Requests(1), ..samples::unpriced() },
+                "unpriced-model: 1 request without a price for new-model (limit 1 request)",
+            ),
             (samples::signatures(), "signature-failures: 12 webhooks with a wrong signature for default (limit 10)"),
             (samples::behind(), "lag: wait of the oldest message to be stored is 7 min (limit 5 min)"),
             (samples::own_query(), "sql: 11 for ann (limit 10)"),

@@ -19,6 +19,12 @@ use crate::domain::Clock;
 /// Statements on a large or remote server may take their time.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// A statement with this gives what is stored another type, which ClickHouse does in the background.
+const CONVERSION: &str = "MODIFY COLUMN";
+const CONVERSION_POLL: Duration = Duration::from_millis(100);
+/// Polls between two words about one that takes long.
+const POLLS_PER_WORD: u32 = 300;
+
 struct Migration {
     version: u32,
     name: &'static str,
@@ -113,7 +119,13 @@ pub async fn migrate(client: &Client, cluster: &str, clock: &dyn Clock) -> Resul
     let mut applied = Vec::new();
     for (name, statements) in pending(client, cluster).await? {
         for statement in &statements {
-            execute(client, &format!("applying {name}"), statement).await?;
+            let doing = format!("applying {name}");
+            if statement.contains(CONVERSION) {
+                execute(&client.clone().with_setting("alter_sync", "0"), &doing, statement).await?;
+                wait_for_conversions(client, &doing).await?;
+            } else {
+                execute(client, &doing, statement).await?;
+            }
         }
         if let Some(migration) = MIGRATIONS.iter().find(|migration| migration.name == name) {
             record(client, migration, clock).await?;
@@ -122,6 +134,34 @@ pub async fn migrate(client: &Client, cluster: &str, clock: &dyn Clock) -> Resul
         applied.push(name);
     }
     Ok(applied)
+}
+
+#[derive(Debug, Row, Deserialize)]
+struct Conversion {
+    table: String,
+    parts_to_do: i64,
+    latest_fail_reason: String,
+}
+
+/// A column cannot be renamed before it is converted. However long that takes: webhooks are taken meanwhile, and giving up would
+/// not make it shorter.
+async fn wait_for_conversions(client: &Client, doing: &str) -> Result<(), StoreError> {
+    let unfinished = format!(
+        "SELECT table, parts_to_do, latest_fail_reason FROM system.mutations \
+         WHERE database = currentDatabase() AND NOT is_done AND command LIKE '%{CONVERSION}%' LIMIT 1"
+    );
+    let mut polls = 0_u32;
+    while let Some(conversion) =
+        bounded(STATEMENT_TIMEOUT, doing, client.query(&unfinished).fetch_optional::<Conversion>()).await?
+    {
+        polls = polls.wrapping_add(1);
+        if polls.is_multiple_of(POLLS_PER_WORD) {
+            let Conversion { table, parts_to_do, latest_fail_reason } = conversion;
+            tracing::info!(table, parts_to_do, latest_fail_reason, "{doing}: stored data is being converted");
+        }
+        tokio::time::sleep(CONVERSION_POLL).await;
+    }
+    Ok(())
 }
 
 async fn record(client: &Client, migration: &Migration, clock: &dyn Clock) -> Result<(), StoreError> {
@@ -141,7 +181,10 @@ async fn record(client: &Client, migration: &Migration, clock: &dyn Clock) -> Re
 
 async fn execute(client: &Client, doing: &str, statement: &str) -> Result<(), StoreError> {
     // `?` is the client's placeholder; migrations bind nothing.
-    bounded(STATEMENT_TIMEOUT, doing, client.query(&statement.replace('?', "??")).execute()).await
+    let query = client.query(&statement.replace('?', "??"));
+    // The client's own limit is for the statements of every day.
+    let query = query.with_setting("max_execution_time", STATEMENT_TIMEOUT.as_secs().to_string());
+    bounded(STATEMENT_TIMEOUT, doing, query.execute()).await
 }
 
 fn checksum(sql: &str) -> String {
@@ -186,9 +229,14 @@ mod tests {
                 let is_alteration = statement.starts_with("ALTER TABLE ")
                     && statement.lines().skip(1).all(|line| {
                         let line = line.trim_start();
-                        ["ADD COLUMN IF NOT EXISTS ", "MODIFY COLUMN IF EXISTS ", "RENAME COLUMN IF EXISTS ", "COMMENT COLUMN "]
-                            .iter()
-                            .any(|start| line.starts_with(start))
+                        [
+                            "ADD COLUMN IF NOT EXISTS ",
+                            "MODIFY COLUMN IF EXISTS ",
+                            "RENAME COLUMN IF EXISTS ",
+                            "COMMENT COLUMN ",
+                        ]
+                        .iter()
+                        .any(|start| line.starts_with(start))
                     });
                 assert!(
                     is_alteration || repeatable.iter().any(|start| statement.starts_with(start)),

@@ -36,6 +36,8 @@ mod leadership;
 #[cfg(not(feature = "test-kafka"))]
 mod ledger;
 mod live_page;
+#[cfg(not(feature = "test-kafka"))]
+mod migrations;
 mod receivers;
 mod reports;
 mod restarts;

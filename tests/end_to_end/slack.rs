@@ -1,6 +1,12 @@
 //! From a webhook to Slack.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
 
 use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post};
 use tokio::sync::Mutex;
@@ -11,9 +17,15 @@ use crate::harness::{Options, PATIENCE, Server, client, send};
 #[derive(Clone, Default)]
 pub(crate) struct Slack {
     messages: Arc<Mutex<Vec<(Instant, serde_json::Value)>>>,
+    is_away: Arc<AtomicBool>,
+    refused: Arc<AtomicUsize>,
 }
 
 async fn receive(State(slack): State<Slack>, body: Bytes) -> (StatusCode, &'static str) {
+    if slack.is_away.load(Ordering::Relaxed) {
+        slack.refused.fetch_add(1, Ordering::Relaxed);
+        return (StatusCode::SERVICE_UNAVAILABLE, "away");
+    }
     let message = serde_json::from_slice(&body).expect("Slack takes JSON");
     slack.messages.lock().await.push((Instant::now(), message));
     (StatusCode::OK, "ok")
@@ -26,9 +38,18 @@ impl Slack {
     }
 }
 
-// For the test of dashboards.
 #[cfg(not(feature = "test-kafka"))]
 impl Slack {
+    /// From now on it takes nothing, or everything again.
+    pub(crate) fn go(&self, is_away: bool) {
+        self.is_away.store(is_away, Ordering::Relaxed);
+    }
+
+    /// How many posts it did not take.
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     /// Where the links of all messages so far lead, decoded as a browser does.
     pub(crate) async fn links(&self) -> Vec<url::Url> {
         let link = regex::Regex::new(r"<(https?://[^|>]+)\|Open the dashboard>").expect("an expression");

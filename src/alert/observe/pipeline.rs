@@ -50,7 +50,7 @@ pub(super) async fn no_data(
             exceeding_requests: None,
             limit: None,
             note: format!(
-                "The last call was made before {last}; {} calls within {} before now",
+                "The last call was made in the minute before {last}; {} calls within {} before now",
                 row.reqs,
                 Quantity::Seconds(active_within.as_secs_f64())
             ),

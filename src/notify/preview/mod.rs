@@ -116,7 +116,7 @@ mod tests {
             "⚠️ day-budget: gpt-4o reached 80 % of $10.00",
             "🚨 day-budget: gpt-4o reached 100 % of $10.00",
             "<b>$8.21</b> of <b>$10.00</b> spend for model <code>gpt-4o</code>",
-            "✅ slow: gpt-4o is back below its limit after 18 min",
+            "✅ slow: gpt-4o is back within its limit after 18 min",
             "🚨 card-leak: the policy matched 3 requests of bob@example.org",
             "🚨 Catching up: 7 alerts, 6 still firing",
             "<a href=\"https://grafana.example/d/heliometer?var-x=1&amp;from=now-1d\">Open the dashboard</a>",

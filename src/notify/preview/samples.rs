@@ -199,7 +199,7 @@ pub fn quiet() -> Notification {
         requests: 240,
         ..window("no_data", ("source", "eu"), "time since the last call", values)
     };
-    let note = "The last call was made before 2025-09-08T14:44:00.000Z; 240 calls within 1 d before now";
+    let note = "The last call was made in the minute before 2025-09-08T14:44:00.000Z; 240 calls within 1 d before now";
     with_notes(quiet, "now", &[note])
 }
 

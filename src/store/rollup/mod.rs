@@ -1,8 +1,9 @@
 //! Keeps the rollups equal to what the deduplicated rows say, by recomputing what was touched.
 //!
 //! A pass asks which minutes have rows that were inserted since the last pass, computes those minutes again from
-//! the rows, then their days, and the users' hours and months, and replaces the old rollup rows; groups that have
-//! vanished get a tombstone. Then the watermark moves. A pass that dies anywhere is repeated from the old watermark
+//! the rows, and writes what differs from the totals that are stored; groups that have vanished get a tombstone. The groups
+//! written there have changed, and hours, days and months are computed for them from the next finer grain. Then the
+//! watermark moves. A pass that dies anywhere is repeated from the old watermark
 //! and ends in the same place: late rows, duplicates, corrections and crashes need no code of their own.
 //!
 //! **Which rows are new** cannot be told by time alone: an insert that started before the last pass may have become

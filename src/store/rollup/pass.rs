@@ -242,12 +242,7 @@ impl Pass {
 
     /// What is computed from the rows tells which groups have changed: those written there above the version of the stored
     /// progress, in this pass or in one that did not come to its end. Coarser buckets are computed for them only.
-    async fn recompute(
-        &self,
-        minutes: &BTreeSet<Bucket>,
-        stored_version: u64,
-        version: u64,
-    ) -> Result<(), StoreError> {
+    async fn recompute(&self, minutes: &BTreeSet<Bucket>, stored_version: u64, version: u64) -> Result<(), StoreError> {
         for grouping in Grouping::ALL {
             let finer = |grain: Grain| {
                 grain.finer().map_or(Origin::Rows, |finer| Origin::Finer(Table { grouping, grain: finer }))
@@ -263,17 +258,31 @@ impl Pass {
             } else {
                 Groups::All
             };
-            for (grain, origin, buckets, groups) in [
-                (Grain::Minute, Origin::Rows, kept, &Groups::All),
-                (Grain::Hour, Origin::Rows, old, &Groups::All),
-                (Grain::Hour, finer(Grain::Hour), young, &groups),
-                (Grain::Day, finer(Grain::Day), coarser(minutes, Grain::Day), &groups),
-                (Grain::Month, finer(Grain::Month), coarser(minutes, Grain::Month), &groups),
-            ] {
-                self.replace(Table { grouping, grain }, origin, &buckets, groups, version).await?;
+            // Of minutes every group is computed: they are short.
+            let table = |grain: Grain| Table { grouping, grain };
+            self.replace(table(Grain::Minute), Origin::Rows, &kept, |_| Groups::All, version).await?;
+            let touched = |hours: &[&Bucket]| {
+                if is_small && self.writes() == Writes::Differences {
+                    Groups::touched(table(Grain::Hour), hours, minutes)
+                } else {
+                    Groups::All
+                }
+            };
+            self.replace(table(Grain::Hour), Origin::Rows, &old, touched, version).await?;
+            let coarse = [
+                (Grain::Hour, young),
+                (Grain::Day, coarser(minutes, Grain::Day)),
+                (Grain::Month, coarser(minutes, Grain::Month)),
+            ];
+            for (grain, buckets) in coarse {
+                self.replace(table(grain), finer(grain), &buckets, |_| groups.clone(), version).await?;
             }
         }
         Ok(())
+    }
+
+    fn writes(&self) -> Writes {
+        if self.recheck.is_some() { Writes::Everything } else { Writes::Differences }
     }
 
     async fn replace(
@@ -281,17 +290,16 @@ impl Pass {
         table: Table,
         origin: Origin,
         buckets: &BTreeSet<Bucket>,
-        groups: &Groups,
+        groups: impl Fn(&[&Bucket]) -> Groups,
         version: u64,
     ) -> Result<(), StoreError> {
-        let writes = if self.recheck.is_some() { Writes::Everything } else { Writes::Differences };
         let doing = format!("recomputing {}", table.view());
         let buckets: Vec<&Bucket> = buckets.iter().collect();
         for chunk in buckets.chunks(buckets_per_statement(table, origin)) {
             // After the version was chosen: see the module.
             self.ensure_current().await?;
             crash_point!(RollupStatement);
-            let statement = replace(table, origin, chunk, groups, writes, version);
+            let statement = replace(table, origin, chunk, &groups(chunk), self.writes(), version);
             bounded(self.timeout, &doing, self.client.query(&statement).execute()).await?;
         }
         Ok(())

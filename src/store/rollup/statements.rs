@@ -161,13 +161,13 @@ pub(super) const fn buckets_per_statement(table: Table, origin: Origin) -> usize
 pub(super) enum Groups {
     /// All of them.
     All,
-    /// Those for which rows in a version above a certain one were written to some buckets of finer tables: the condition on
-    /// the columns of a group. One that vanished from there got a tombstone, which is a row too.
+    /// Those that meet a condition on the columns of a group.
     Condition(String),
 }
 
 impl Groups {
-    /// Those of `grouping` with rows above `version` in these buckets of its tables.
+    /// Those for which rows above `version` were written to these buckets of the tables of `grouping`. One that vanished from
+    /// there got a tombstone, which is a row too.
     pub(super) fn written_above(version: u64, grouping: Grouping, written: &[(Grain, &BTreeSet<Bucket>)]) -> Self {
         let [first, second] = grouping.columns();
         let mut union = String::with_capacity(1_024);
@@ -181,6 +181,46 @@ impl Groups {
             );
         }
         Self::Condition(format!(" AND (source, {first}, {second}) IN ({union})"))
+    }
+
+    /// Those of these buckets of `table` that may have changed since they were computed from the rows, because some of their
+    /// minutes were touched: a group that has gained a call, or has another version of one, has a row in these minutes; one
+    /// that has only lost calls has fewer than are stored.
+    pub(super) fn touched(table: Table, buckets: &[&Bucket], minutes: &BTreeSet<Bucket>) -> Self {
+        let [first, second] = table.grouping.columns();
+        let start = table.grain.start_of("event_time");
+        let is_within = |minute: &Bucket, bucket: &Bucket| {
+            minute.source == bucket.source && table.grain.start(minute.start) == bucket.start
+        };
+        let minutes: Vec<&Bucket> =
+            minutes.iter().filter(|minute| buckets.iter().any(|bucket| is_within(minute, bucket))).collect();
+        let range = |buckets: &[&Bucket], grain: Grain| {
+            let (first, last) = ends(buckets);
+            let (from, until) = (Origin::Rows.moment(first), Origin::Rows.moment(grain.next(last)));
+            format!("event_time >= {from} AND event_time < {until}")
+        };
+        let stored = keys(buckets.iter().map(|bucket| (bucket.source.as_str(), bucket.start)));
+        let (oldest, newest) = ends(buckets);
+        Self::Condition(format!(
+            " AND (source, {first}, {second}) IN (\
+               SELECT source, {first}, {second} FROM request_rows \
+               WHERE {minutes_range} AND (source, toStartOfMinute(event_time)) IN ({minutes_keys}) \
+               UNION ALL \
+               SELECT source, {first}, {second} FROM (\
+                 SELECT {start} AS start, source, {first}, {second}, toInt64(count()) AS requests FROM request_rows FINAL \
+                 WHERE {range} AND (source, toStartOfMinute(event_time)) IN ({finer_keys}) AND NOT is_test \
+                 GROUP BY start, source, {first}, {second} \
+                 UNION ALL \
+                 SELECT bucket, source, {first}, {second}, -toInt64(requests) FROM {rows} FINAL \
+                 PREWHERE bucket >= toDateTime({oldest}, 'UTC') AND bucket <= toDateTime({newest}, 'UTC') \
+                   AND (source, bucket) IN ({stored})\
+               ) GROUP BY start, source, {first}, {second} HAVING sum(requests) != 0)",
+            minutes_range = range(&minutes, Grain::Minute),
+            minutes_keys = keys(minutes.iter().map(|minute| (minute.source.as_str(), minute.start))),
+            range = range(buckets, table.grain),
+            finer_keys = keys(buckets.iter().flat_map(|bucket| origin_starts(table.grain, Grain::Minute, bucket))),
+            rows = table.rows(),
+        ))
     }
 
     fn condition(&self) -> &str {

@@ -5,6 +5,7 @@
 //! meets them.
 
 mod backtest;
+mod deliver;
 mod read;
 mod world;
 
@@ -57,7 +58,7 @@ macro_rules! themes {
     };
 }
 
-themes!(budgets, windows, calendars, silences, late_data, pipeline, spikes, own_queries);
+themes!(budgets, windows, calendars, silences, deliveries, late_data, pipeline, spikes, own_queries);
 
 #[test]
 fn there_are_many_and_each_has_a_title_of_its_own() {

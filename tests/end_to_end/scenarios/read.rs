@@ -10,7 +10,8 @@
 //! ```
 //!
 //! A step is a time, what came in until then, and every message that follows at once. `~` before a message says that it was
-//! held back. Two steps never have the same time. A line that begins with `#` is for readers.
+//! held back. Two steps never have the same time. A line that begins with `#` is for readers, but for `# two replicas`: two
+//! processes decide; and `# to Slack`: what Slack takes is part of what follows, `posted` and its text.
 
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(super) struct Scenario {
     pub(super) settings: AlertSettings,
     /// Two processes decide at each step, of which one may.
     pub(super) two_replicas: bool,
+    /// What is told is also delivered.
+    pub(super) to_slack: bool,
     pub(super) steps: Vec<Step>,
 }
 
@@ -61,6 +64,10 @@ pub(super) enum Event {
     },
     /// `expire`: every silence made at run time.
     Expire,
+    /// `slack away`, `slack back`
+    Slack {
+        is_away: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -110,7 +117,8 @@ pub(super) fn read(text: &str) -> Vec<Scenario> {
 fn scenario(text: &str) -> Scenario {
     let (title, rest) = text.split_once('\n').expect("a title");
     let (head, steps) = rest.split_once("\n---\n").unwrap_or_else(|| panic!("{title}: no ---"));
-    let two_replicas = head.lines().any(|line| line == "# two replicas");
+    let is_marked = |mark: &str| head.lines().any(|line| line == mark);
+    let (two_replicas, to_slack) = (is_marked("# two replicas"), is_marked("# to Slack"));
     let settings: AlertSettings =
         Figment::from(Toml::string(head)).extract().unwrap_or_else(|error| panic!("{title}: {error}"));
     let mut now = UtcMillis(0);
@@ -130,7 +138,7 @@ fn scenario(text: &str) -> Scenario {
         read.push(Step { at: now, line: line.to_owned(), events, expected });
     }
     assert!(read.is_sorted_by(|one, next| one.at < next.at), "{title}: every step has a later time");
-    Scenario { title: title.to_owned(), settings, two_replicas, steps: read }
+    Scenario { title: title.to_owned(), settings, two_replicas, to_slack, steps: read }
 }
 
 fn list(text: &str, separator: char) -> impl Iterator<Item = &str> {
@@ -157,6 +165,8 @@ fn event(text: &str) -> Event {
             Event::Silence { length: duration(length), rule: glob("rule="), group: glob("group=") }
         }
         ["expire"] => Event::Expire,
+        ["slack", "away"] => Event::Slack { is_away: true },
+        ["slack", "back"] => Event::Slack { is_away: false },
         words => Event::Calls(calls(words, text)),
     }
 }

@@ -19,12 +19,15 @@ use prometheus::Registry;
 use serde::Deserialize;
 use tokio::sync::Notify;
 
-use super::read::{Calls, Event, Scenario, Step};
+use super::{
+    deliver::Deliveries,
+    read::{Calls, Event, Scenario, Step},
+};
 use crate::alerts::fresh_database;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// What a scenario leaves behind.
-const TABLES: [&str; 17] = [
+const TABLES: [&str; 18] = [
     "request_rows",
     "model_minute_rows",
     "model_hour_rows",
@@ -36,6 +39,7 @@ const TABLES: [&str; 17] = [
     "user_month_rows",
     "rollup_passes",
     "alert_transitions",
+    "alert_deliveries",
     "alert_silences",
     "user_limit_rows",
     "outcome_rows",
@@ -123,12 +127,21 @@ impl World {
         }
         self.rollups = rollups(&self.database, &self.metrics);
         let mut ids = std::collections::HashSet::new();
+        let mut deliveries = if scenario.to_slack { Some(Deliveries::start().await) } else { None };
+        let mut examples = Vec::new();
         for step in &scenario.steps {
-            self.bring(step).await;
+            self.bring(step, deliveries.as_ref()).await;
             self.rollups.pass().await.expect("a rollup pass");
-            self.decide(scenario, step.at).await;
+            let notifiers = deliveries.as_ref().map(|deliveries| deliveries.notifiers.clone()).unwrap_or_default();
+            self.decide(scenario, &notifiers, step.at).await;
             let said = self.said(step.at).await;
             let mut short: Vec<String> = said.iter().filter_map(Said::short).collect();
+            if let Some(deliveries) = &mut deliveries {
+                let posted = deliveries.deliver(self, scenario, step.at).await;
+                short.extend(posted.iter().map(|body| format!("posted {}", body["text"].as_str().unwrap_or_default())));
+                let caption = format!("{} · {}", scenario.title, step.at);
+                examples.extend(posted.into_iter().map(|body| Example { caption: caption.clone(), body }));
+            }
             short.sort();
             if short != step.expected {
                 return Err(format!(
@@ -146,6 +159,9 @@ impl World {
                 }
             }
         }
+        if deliveries.is_some() {
+            return Ok(examples);
+        }
         let messages = recorded_messages(self.client(), UtcMillis(0), 1_000, "").await.expect("what was told");
         let example =
             |told: &RecordedMessage| Example::of(&format!("{} · {}", scenario.title, told.at), told.message());
@@ -153,11 +169,11 @@ impl World {
     }
 
     /// A fresh alerter, as after a crash; or two, of which the elder may not decide any more.
-    async fn decide(&self, scenario: &Scenario, now: UtcMillis) {
+    async fn decide(&self, scenario: &Scenario, notifiers: &NotifierSettings, now: UtcMillis) {
         let alerter = || {
             let metrics = AlertMetrics::new(&Registry::new()).expect("metrics");
             let clock = Arc::new(ManualClock::at(now));
-            Alerter::new(self.database.client(), &scenario.settings, &NotifierSettings::default(), clock, metrics)
+            Alerter::new(self.database.client(), &scenario.settings, notifiers, clock, metrics)
                 .expect("an alerter")
                 .reading_as(self.database.reader())
         };
@@ -181,11 +197,19 @@ impl World {
         self.database.client().query(query).bind(at.0).fetch_all().await.expect("transitions")
     }
 
-    async fn bring(&mut self, step: &Step) {
+    /// Messages that are told and neither sent nor given up.
+    pub(super) async fn waiting(&self) -> u64 {
+        let query = "SELECT count() FROM alert_transitions WHERE notify AND transition_id NOT IN \
+             (SELECT transition_id FROM alert_deliveries FINAL WHERE state != 'pending')";
+        self.database.client().query(query).fetch_one().await.expect("a count")
+    }
+
+    async fn bring(&mut self, step: &Step, deliveries: Option<&Deliveries>) {
         let mut batch = Batch::default();
         for event in &step.events {
             match event {
                 Event::Calls(calls) => batch.requests.extend(self.requests(calls, step.at)),
+                Event::Slack { is_away } => deliveries.expect("`# to Slack`").go(*is_away),
                 other => self.bring_other(other, step.at).await,
             }
         }
@@ -227,7 +251,7 @@ impl World {
         let client = self.database.client();
         let seconds = now.0 / 1000;
         let statement = match event {
-            Event::Calls(_) => return,
+            Event::Calls(_) | Event::Slack { .. } => return,
             Event::DeadLetters { count, source } => format!(
                 "INSERT INTO dead_letter_rows SELECT 0, {} + number, fromUnixTimestamp64Milli(toInt64({now})), \
                  fromUnixTimestamp64Milli(toInt64({now})), '{source}', 'bad_json', '', 1, 0, number FROM numbers({count})",
