@@ -262,11 +262,7 @@ impl Pass {
             let table = |grain: Grain| Table { grouping, grain };
             self.replace(table(Grain::Minute), Origin::Rows, &kept, |_| Groups::All, version).await?;
             let touched = |hours: &[&Bucket]| {
-                if is_small && self.writes() == Writes::Differences {
-                    Groups::touched(table(Grain::Hour), hours, minutes)
-                } else {
-                    Groups::All
-                }
+                if is_small { Groups::touched(table(Grain::Hour), hours, minutes) } else { Groups::All }
             };
             self.replace(table(Grain::Hour), Origin::Rows, &old, touched, version).await?;
             let coarse = [
@@ -281,10 +277,6 @@ impl Pass {
         Ok(())
     }
 
-    fn writes(&self) -> Writes {
-        if self.recheck.is_some() { Writes::Everything } else { Writes::Differences }
-    }
-
     async fn replace(
         &self,
         table: Table,
@@ -293,13 +285,14 @@ impl Pass {
         groups: impl Fn(&[&Bucket]) -> Groups,
         version: u64,
     ) -> Result<(), StoreError> {
+        let writes = if self.recheck.is_some() { Writes::Everything } else { Writes::Differences };
         let doing = format!("recomputing {}", table.view());
         let buckets: Vec<&Bucket> = buckets.iter().collect();
         for chunk in buckets.chunks(buckets_per_statement(table, origin)) {
             // After the version was chosen: see the module.
             self.ensure_current().await?;
             crash_point!(RollupStatement);
-            let statement = replace(table, origin, chunk, &groups(chunk), self.writes(), version);
+            let statement = replace(table, origin, chunk, &groups(chunk), writes, version);
             bounded(self.timeout, &doing, self.client.query(&statement).execute()).await?;
         }
         Ok(())
