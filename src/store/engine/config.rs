@@ -20,6 +20,9 @@ use crate::{
 /// supervisor checks at every start that nothing is left of it.
 const COUNTED_BOOT_STATEMENTS: usize = BOOT_STATEMENTS.len() - 1;
 
+/// Begins the names of the files in which engines tell their ports.
+const PORTS_PREFIX: &str = "ports";
+
 /// The service's user on the embedded engine.
 pub(super) const SERVICE_USER: &str = "heliometer";
 /// The user that can only read, and no contents.
@@ -99,8 +102,9 @@ impl EngineFiles {
         self.root.join("engine.log")
     }
 
+    /// Of this process's engine: that of a process killed a moment ago may still be starting, and then writes its own.
     fn ports(&self) -> PathBuf {
-        self.root.join("ports.tsv")
+        self.root.join(format!("{PORTS_PREFIX}{}.tsv", std::process::id()))
     }
 
     fn endpoint(&self) -> PathBuf {
@@ -151,9 +155,13 @@ impl EngineFiles {
         Ok(credentials)
     }
 
-    /// Forgets the ports of an earlier run, so that [`Self::read_ports`] tells of this one.
+    /// Forgets the ports of earlier runs, so that [`Self::read_ports`] tells of this one.
     pub(super) fn clear_ports(&self) {
-        drop(fs::remove_file(self.ports()));
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(PORTS_PREFIX) {
+                drop(fs::remove_file(entry.path()));
+            }
+        }
     }
 
     /// The ports the engine listens on, once it has written them.

@@ -139,11 +139,15 @@ impl Launcher {
                 Ok(()) => {
                     let mut child = self.spawn(wanted)?;
                     if let Some(endpoint) = self.wait_until_ready(&mut child.process, deadline).await {
-                        if is_closed_to_strangers(endpoint).await {
-                            return Ok((child, endpoint));
+                        match is_open_to_anyone(endpoint).await {
+                            Some(false) => return Ok((child, endpoint)),
+                            Some(true) => {
+                                child.stop().await;
+                                return Err(EngineError::OpenToAnyone);
+                            }
+                            // It went away, or is too busy to say.
+                            None => {}
                         }
-                        child.stop().await;
-                        return Err(EngineError::OpenToAnyone);
                     }
                     child.stop().await;
                     EngineError::NotReady { log: self.files.log(), last_words: self.last_words() }
@@ -301,11 +305,16 @@ impl EngineProcess {
     }
 }
 
-/// Whether the user `default`, which has no password, is refused everything now that the engine has booted.
-async fn is_closed_to_strangers(endpoint: Endpoint) -> bool {
+/// Whether the user `default`, which has no password, is answered anything but that its quota is used up, now that the engine
+/// has booted. `None` when there was no answer.
+async fn is_open_to_anyone(endpoint: Endpoint) -> Option<bool> {
     let client = clickhouse::Client::default().with_url(format!("http://127.0.0.1:{}", endpoint.http_port));
     let query = client.query("SELECT count() FROM file('/proc/self/status', LineAsString, 's String')");
-    matches!(timeout(Duration::from_secs(5), query.fetch_one::<u64>()).await, Ok(Err(error)) if error.to_string().contains("QUOTA_EXCEEDED"))
+    match timeout(Duration::from_secs(5), query.fetch_one::<u64>()).await {
+        Ok(Ok(_)) => Some(true),
+        Ok(Err(clickhouse::error::Error::BadResponse(reason))) => Some(!reason.contains("QUOTA_EXCEEDED")),
+        Ok(Err(_)) | Err(_) => None,
+    }
 }
 
 /// Whether `/ping`, which needs no user, says `Ok.` within two seconds.
