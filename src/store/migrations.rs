@@ -37,7 +37,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [Migration; 13] = migrations! {
+const MIGRATIONS: [Migration; 12] = migrations! {
     1 => "0001_requests.sql",
     2 => "0002_outcomes.sql",
     3 => "0003_rollups.sql",
@@ -50,7 +50,6 @@ const MIGRATIONS: [Migration; 13] = migrations! {
     10 => "0010_notifiers.sql",
     11 => "0011_alerting.sql",
     12 => "0012_sketch_bytes.sql",
-    13 => "0013_sketches.sql",
 };
 
 const CREATE_RECORD: &str = "\

@@ -93,9 +93,9 @@ pub(super) struct Periods {
 const SUMS: &str = "sum(t.requests) AS requests, sum(t.priced_requests) AS priced_requests, \
     toString(sum(t.cost_usd)) AS cost_usd, sum(t.total_tokens) AS total_tokens, sum(t.priced_tokens) AS priced_tokens, \
     sum(t.error_requests) AS error_requests";
-const LATENCY: &str = "quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(t.latency_state) AS latency_ms";
+const LATENCY: &str = "quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(t.latency_quantiles) AS latency_ms";
 const COLUMNS: &str =
-    "bucket, requests, priced_requests, cost_usd, total_tokens, priced_tokens, error_requests, latency_state";
+    "bucket, requests, priced_requests, cost_usd, total_tokens, priced_tokens, error_requests, latency_quantiles";
 
 /// Reads totals of a scope and selection.
 #[derive(Clone, Copy, Debug)]

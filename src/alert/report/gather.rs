@@ -173,10 +173,10 @@ async fn latency(client: &Client, span: &Span, by_model: bool) -> Result<Vec<Lat
     let model = if by_model { "toString(model)" } else { "''" };
     sql.push(&format!(
         "SELECT {model} AS name, toUInt64(sum(requests)) AS calls, \
-         quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(latency_state) AS percentiles FROM "
+         quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(latency_quantiles) AS percentiles FROM "
     ));
     let parts = View::cover(Scope::All, &Filter::default(), span, ANY_LENGTH);
-    push_buckets(&mut sql, &parts, "_rows FINAL", "model, requests, latency_state");
+    push_buckets(&mut sql, &parts, "_rows FINAL", "model, requests, latency_quantiles");
     sql.push(" GROUP BY name HAVING NOT isNaN(percentiles[2])");
     if by_model {
         sql.push(" AND calls >= ? ORDER BY percentiles[2] DESC, name LIMIT ?");

@@ -56,13 +56,13 @@ pub(super) const TOTALS: [(&str, &str); 18] = [
 ];
 
 /// The sketch of latencies: from rows, and merged from those of a finer grain. It is stored as its bytes, since a sketch costs
-/// some microseconds to make even where its row is only looked at and left out; `latency_state` makes one when it is asked for.
+/// some microseconds to make even where its row is only looked at and left out; `latency_quantiles` makes one when it is asked for.
 pub(super) const LATENCY_SKETCH: &str = "latency_sketch";
 /// What the bytes are.
 pub(super) const LATENCY_TYPE: &str = "AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), UInt32)";
 const LATENCY_OF_ROWS: &str =
     "quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(assumeNotNull(o.latency_ms), o.latency_ms IS NOT NULL)";
-const LATENCY_MERGED: &str = "quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(o.latency_state)";
+const LATENCY_MERGED: &str = "quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(o.latency_quantiles)";
 const NO_LATENCY: &str = "(SELECT CAST(quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(toUInt32(0), false) AS String))";
 
 impl Origin {

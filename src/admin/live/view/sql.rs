@@ -35,7 +35,7 @@ pub(in super::super) const EXAMPLES: [(&str, &str, &str); 8] = [
     (
         "percentiles",
         "Exact percentiles of the last hour",
-        "SELECT model, sum(requests) AS calls,\n       quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(latency_state) AS p50_p95_p99_ms\nFROM model_minute_rows FINAL\nWHERE bucket >= now() - INTERVAL 1 HOUR\nGROUP BY model\nORDER BY calls DESC",
+        "SELECT model, sum(requests) AS calls,\n       quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(latency_quantiles) AS p50_p95_p99_ms\nFROM model_minute_rows FINAL\nWHERE bucket >= now() - INTERVAL 1 HOUR\nGROUP BY model\nORDER BY calls DESC",
     ),
     (
         "outcomes",
