@@ -26,7 +26,7 @@ mod reader;
 
 use std::{process::ExitCode, time::Instant};
 
-use calls::{Calls, TIMEOUT};
+use calls::{Calls, usual_timeout};
 use heliometer::domain::{Clock, SystemClock};
 use reader::Reader;
 
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 async fn bench(count: u64) -> ExitCode {
     let (directory, _temporary) = calls::directory();
     Calls::fill(&directory, count).await;
-    let calls = Calls::open(&directory, TIMEOUT).await;
+    let calls = Calls::open(&directory, usual_timeout()).await;
     let rights = calls.database.reader();
     let reader = Reader {
         client: reqwest::Client::new(),

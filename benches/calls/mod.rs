@@ -17,8 +17,6 @@ use prometheus::Registry;
 use tokio::sync::Notify;
 
 pub(crate) const DAYS: u64 = 90;
-/// `clickhouse.timeout_ms` by default.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 const CALLS_PER_INSERT: u64 = 5_000_000;
 
 /// A call: a number decides everything. The times are spread over `{minutes}` minutes that end `{back}` minutes ago.
@@ -131,6 +129,11 @@ impl Calls {
         drop((self.client, self.rollups));
         self.database.close().await;
     }
+}
+
+/// Of a statement, unless the settings say otherwise.
+pub(crate) fn usual_timeout() -> Duration {
+    Settings::default().clickhouse.timeout()
 }
 
 /// A program on its own has nobody else to start these.

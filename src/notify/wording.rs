@@ -178,17 +178,16 @@ pub(super) fn notes(notification: &Notification) -> Vec<String> {
 pub(super) fn completeness(notification: &Notification) -> String {
     let Notification { requests, priced_requests, at, .. } = notification;
     let of_calls = !matches!(notification.kind.as_str(), "signature_failures" | "dead_letters" | "lag" | "sql");
+    let noun = if *requests == 1 { "request" } else { "requests" };
     let mut text = match (notification.value, *requests) {
         _ if !of_calls => "Not counted from requests".to_owned(),
         (_, 0) => "No requests".to_owned(),
         (Quantity::Usd(_), _) => {
             let share = u128::from(*priced_requests) * 1000 / u128::from(*requests);
-            let noun = if *requests == 1 { "request" } else { "requests" };
             format!("Priced: {priced_requests} of {requests} {noun} ({}.{} %)", share / 10, share % 10)
         }
         // Nothing else depends on prices.
-        (_, 1) => "1 request".to_owned(),
-        _ => format!("{requests} requests"),
+        _ => format!("{requests} {noun}"),
     };
     if priced_requests < requests && matches!(notification.value, Quantity::Usd(_)) {
         text.push_str("; spend is at least what is shown");

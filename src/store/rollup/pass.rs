@@ -244,9 +244,8 @@ impl Pass {
     /// progress, in this pass or in one that did not come to its end. Coarser buckets are computed for them only.
     async fn recompute(&self, minutes: &BTreeSet<Bucket>, stored_version: u64, version: u64) -> Result<(), StoreError> {
         for grouping in Grouping::ALL {
-            let finer = |grain: Grain| {
-                grain.finer().map_or(Origin::Rows, |finer| Origin::Finer(Table { grouping, grain: finer }))
-            };
+            let table = |grain: Grain| Table { grouping, grain };
+            let finer = |grain: Grain| grain.finer().map_or(Origin::Rows, |finer| Origin::Finer(table(finer)));
             let are_minutes_gone = |start| self.horizons.are_minutes_gone(grouping, start);
             let kept: BTreeSet<Bucket> =
                 minutes.iter().filter(|minute| !are_minutes_gone(minute.start)).cloned().collect();
@@ -259,7 +258,6 @@ impl Pass {
                 Groups::All
             };
             // Of minutes every group is computed: they are short.
-            let table = |grain: Grain| Table { grouping, grain };
             self.replace(table(Grain::Minute), Origin::Rows, &kept, |_| Groups::All, version).await?;
             let touched = |hours: &[&Bucket]| {
                 if is_small { Groups::touched(table(Grain::Hour), hours, minutes) } else { Groups::All }
@@ -323,7 +321,8 @@ impl Pass {
 
     /// A version that no predecessor has used or may still use.
     async fn version_above_all(&self, last_version: u64, now_us: i64) -> Result<u64, StoreError> {
-        // A pass writes the hours of models before anything coarser, and minutes unless they are old.
+        // A pass writes the hours of models before anything coarser, and minutes unless they are old; if nothing of models
+        // differed, its version was that of its time, and the skew is above it.
         let query = self.client.query(
             "SELECT max(version) FROM (SELECT version FROM model_minute_rows UNION ALL SELECT version FROM model_hour_rows)",
         );

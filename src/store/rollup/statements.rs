@@ -130,12 +130,22 @@ impl Origin {
         }
     }
 
-    /// The part of its primary key that names a source's bucket.
-    const fn key(self) -> &'static str {
-        match self {
+    /// The condition on its rows, called `o`, that these buckets of `grain` are made of: the range leads to the right
+    /// partitions, the key to the right granules.
+    fn within(self, grain: Grain, buckets: &[&Bucket]) -> String {
+        let starts = || buckets.iter().map(|bucket| bucket.start);
+        let (first, last) = (starts().min().unwrap_or(0), starts().max().unwrap_or(0));
+        let key = match self {
             Self::Rows => "(o.source, toStartOfMinute(o.event_time))",
             Self::Finer(_) => "(o.source, o.bucket)",
-        }
+        };
+        format!(
+            "o.{time} >= {from} AND o.{time} < {until} AND {key} IN ({keys})",
+            time = self.time(),
+            from = self.moment(first),
+            until = self.moment(grain.next(last)),
+            keys = keys(buckets.iter().flat_map(|bucket| origin_starts(grain, self.grain(), bucket))),
+        )
     }
 }
 
@@ -172,12 +182,13 @@ impl Groups {
         let [first, second] = grouping.columns();
         let mut union = String::with_capacity(1_024);
         for (grain, buckets) in written.iter().filter(|(_, buckets)| !buckets.is_empty()) {
+            let table = Table { grouping, grain: *grain };
             let _infallible = write!(
                 union,
-                "{}SELECT source, {first}, {second} FROM {} WHERE (source, bucket) IN ({}) AND version > {version}",
+                "{}SELECT source, {first}, {second} FROM {} AS o WHERE {} AND version > {version}",
                 if union.is_empty() { "" } else { " UNION ALL " },
-                Table { grouping, grain: *grain }.rows(),
-                keys(buckets.iter().map(|bucket| (bucket.source.as_str(), bucket.start)))
+                table.rows(),
+                Origin::Finer(table).within(table.grain, &buckets.iter().collect::<Vec<_>>())
             );
         }
         Self::Condition(format!(" AND (source, {first}, {second}) IN ({union})"))
@@ -188,38 +199,27 @@ impl Groups {
     /// that has only lost calls has fewer than are stored.
     pub(super) fn touched(table: Table, buckets: &[&Bucket], minutes: &BTreeSet<Bucket>) -> Self {
         let [first, second] = table.grouping.columns();
-        let start = table.grain.start_of("event_time");
         let is_within = |minute: &Bucket, bucket: &Bucket| {
             minute.source == bucket.source && table.grain.start(minute.start) == bucket.start
         };
         let minutes: Vec<&Bucket> =
             minutes.iter().filter(|minute| buckets.iter().any(|bucket| is_within(minute, bucket))).collect();
-        let range = |buckets: &[&Bucket], grain: Grain| {
-            let (first, last) = ends(buckets);
-            let (from, until) = (Origin::Rows.moment(first), Origin::Rows.moment(grain.next(last)));
-            format!("event_time >= {from} AND event_time < {until}")
-        };
-        let stored = keys(buckets.iter().map(|bucket| (bucket.source.as_str(), bucket.start)));
-        let (oldest, newest) = ends(buckets);
         Self::Condition(format!(
             " AND (source, {first}, {second}) IN (\
-               SELECT source, {first}, {second} FROM request_rows \
-               WHERE {minutes_range} AND (source, toStartOfMinute(event_time)) IN ({minutes_keys}) \
+               SELECT source, {first}, {second} FROM request_rows AS o WHERE {touched} \
                UNION ALL \
                SELECT source, {first}, {second} FROM (\
-                 SELECT {start} AS start, source, {first}, {second}, toInt64(count()) AS requests FROM request_rows FINAL \
-                 WHERE {range} AND (source, toStartOfMinute(event_time)) IN ({finer_keys}) AND NOT is_test \
-                 GROUP BY start, source, {first}, {second} \
+                 SELECT {start} AS start, source, {first}, {second}, toInt64(count()) AS requests \
+                 FROM request_rows AS o FINAL WHERE {counted} AND {condition} GROUP BY start, source, {first}, {second} \
                  UNION ALL \
-                 SELECT bucket, source, {first}, {second}, -toInt64(requests) FROM {rows} FINAL \
-                 PREWHERE bucket >= toDateTime({oldest}, 'UTC') AND bucket <= toDateTime({newest}, 'UTC') \
-                   AND (source, bucket) IN ({stored})\
+                 SELECT bucket, source, {first}, {second}, -toInt64(requests) FROM {rows} AS o FINAL PREWHERE {stored}\
                ) GROUP BY start, source, {first}, {second} HAVING sum(requests) != 0)",
-            minutes_range = range(&minutes, Grain::Minute),
-            minutes_keys = keys(minutes.iter().map(|minute| (minute.source.as_str(), minute.start))),
-            range = range(buckets, table.grain),
-            finer_keys = keys(buckets.iter().flat_map(|bucket| origin_starts(table.grain, Grain::Minute, bucket))),
+            touched = Origin::Rows.within(Grain::Minute, &minutes),
+            start = table.grain.start_of("o.event_time"),
+            counted = Origin::Rows.within(table.grain, buckets),
+            condition = Origin::Rows.condition(),
             rows = table.rows(),
+            stored = Origin::Finer(table).within(table.grain, buckets),
         ))
     }
 
@@ -263,47 +263,35 @@ pub(super) fn replace(
         };
         let _infallible = write!(differs, " OR {computed} != anyIf(b.{name}, b.side = 1)");
     }
-    let start = table.grain.start_of(&format!("o.{}", origin.time()));
-    let (first, last) = ends(buckets);
-    let (from, until) = (origin.moment(first), origin.moment(table.grain.next(last)));
-    let time = origin.time();
-    // The range leads to the right partitions, the key to the right granules. Each side has at most one row of a group.
+    // Each side has at most one row of a group.
     format!(
         "INSERT INTO {target} (bucket, source, {first_column}, {second_column}, {columns}version, is_deleted) \
          SELECT b.start, b.source, b.{first_column}, b.{second_column}, {values}toUInt64({version}), min(b.side) \
          FROM (\
            SELECT toUInt8(0) AS side, {start} AS start, o.source AS source, o.{first_column} AS {first_column}, \
              o.{second_column} AS {second_column}, {totals} \
-           FROM {origin_table} AS o FINAL \
-           {filter} o.{time} >= {from} AND o.{time} < {until} AND {key} IN ({origin_keys}) AND {condition}{groups} \
+           FROM {origin_table} AS o FINAL {filter} {within} AND {condition}{groups} \
            GROUP BY start, source, {first_column}, {second_column} \
            UNION ALL \
-           SELECT toUInt8(1) AS side, bucket AS start, source, {first_column}, {second_column}, {stored} \
-           FROM {target} FINAL \
-           PREWHERE bucket >= toDateTime({first}, 'UTC') AND bucket <= toDateTime({last}, 'UTC') \
-             AND (source, bucket) IN ({keys}){groups}\
+           SELECT toUInt8(1) AS side, bucket AS start, source, {first_column}, {second_column}, {stored_columns} \
+           FROM {target} AS o FINAL PREWHERE {stored}{groups}\
          ) AS b GROUP BY b.start, b.source, b.{first_column}, b.{second_column}{having} \
          SETTINGS do_not_merge_across_partitions_select_final = 1",
         target = table.rows(),
+        start = table.grain.start_of(&format!("o.{}", origin.time())),
         totals = origin.totals(),
         origin_table = origin.table(),
         filter = origin.filter(),
-        key = origin.key(),
-        origin_keys = keys(buckets.iter().flat_map(|bucket| origin_starts(table.grain, origin.grain(), bucket))),
+        within = origin.within(table.grain, buckets),
         condition = origin.condition(),
         groups = groups.condition(),
-        stored = columns.trim_end_matches(", "),
-        keys = keys(buckets.iter().map(|bucket| (bucket.source.as_str(), bucket.start))),
+        stored_columns = columns.trim_end_matches(", "),
+        stored = Origin::Finer(table).within(table.grain, buckets),
         having = match writes {
             Writes::Everything => String::new(),
             Writes::Differences => format!(" HAVING count() = 1{differs}"),
         },
     )
-}
-
-fn ends(buckets: &[&Bucket]) -> (u32, u32) {
-    let starts = || buckets.iter().map(|bucket| bucket.start);
-    (starts().min().unwrap_or(0), starts().max().unwrap_or(0))
 }
 
 /// The buckets of `finer` that make up one of `grain`.
